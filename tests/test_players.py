@@ -1,0 +1,163 @@
+"""The two networks, the losses, and one step of the game."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+
+@pytest.fixture
+def game(nb, tiny, cpu):
+    return nb.Game(tiny, cpu)
+
+
+@pytest.fixture
+def batch(loader):
+    return next(iter(loader))
+
+
+def weights(network: nn.Module) -> list[torch.Tensor]:
+    return [parameter.detach().clone() for parameter in network.parameters()]
+
+
+def changed(network: nn.Module, before: list[torch.Tensor]) -> list[bool]:
+    return [not torch.equal(p, q) for p, q in zip(network.parameters(), before)]
+
+
+def test_a_generator_turns_latents_into_images_between_minus_one_and_one(nb, tiny):
+    fake = nb.Generator(tiny)(torch.randn(7, tiny.latent_dim) * 100)
+    assert fake.shape == (7, 1, 28, 28)
+    assert fake.min() >= -1
+    assert fake.max() <= 1
+
+
+def test_a_discriminator_turns_images_into_one_logit_each(nb, tiny, batch):
+    assert nb.Discriminator(tiny)(batch[0]).shape == (50,)
+
+
+def test_the_widths_of_the_networks_are_those_of_the_config(nb):
+    config = nb.RECIPES["classic"]
+    for network, widths in (
+        (nb.Generator(config), [100, 256, 512, 1024, 784]),
+        (nb.Discriminator(config), [784, 1024, 512, 256, 1]),
+    ):
+        layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
+        assert [layers[0].in_features, *(layer.out_features for layer in layers)] == widths
+        leaky = [layer for layer in network.modules() if isinstance(layer, nn.LeakyReLU)]
+        assert {layer.negative_slope for layer in leaky} == {0.2}
+
+
+def test_the_discriminator_drops_units_in_training_only(nb, tiny, batch):
+    discriminator = nb.Discriminator(replace(tiny, dropout=0.5))
+    assert not torch.equal(discriminator(batch[0]), discriminator(batch[0]))
+    discriminator.eval()
+    assert torch.equal(discriminator(batch[0]), discriminator(batch[0]))
+
+
+def test_sampling_gives_floats_between_zero_and_one_and_repeats_with_a_seed(nb, tiny):
+    generator = nb.Generator(tiny)
+    images = nb.sample(generator, 5, seed=3)
+    assert images.shape == (5, 1, 28, 28)
+    assert images.dtype == torch.float32
+    assert images.min() >= 0
+    assert images.max() <= 1
+    assert torch.equal(images, nb.sample(generator, 5, seed=3))
+    assert not torch.equal(images, nb.sample(generator, 5, seed=4))
+    assert generator.training  # as it was
+
+
+def test_an_unconditional_generator_refuses_labels(nb, tiny):
+    with pytest.raises(ValueError, match="can't be told which digit"):
+        nb.sample(nb.Generator(tiny), 2, labels=[1, 2])
+
+
+def test_the_losses_of_a_coin_flip_are_those_of_the_theory(nb):
+    undecided = torch.zeros(10)
+    assert nb.discriminator_loss(undecided, undecided).item() == pytest.approx(2 * math.log(2))
+    assert nb.generator_loss(undecided).item() == pytest.approx(math.log(2))
+
+
+def test_the_losses_equal_the_logarithms_of_the_equations(nb):
+    logits_real, logits_fake = torch.randn(10), torch.randn(10)
+    d_real, d_fake = logits_real.sigmoid(), logits_fake.sigmoid()
+    value = d_real.log().mean() + (1 - d_fake).log().mean()
+    assert nb.discriminator_loss(logits_real, logits_fake).item() == pytest.approx(-value.item())
+    assert nb.generator_loss(logits_fake).item() == pytest.approx(-d_fake.log().mean().item())
+
+
+def test_smoothing_lowers_the_target_of_real_images_only(nb):
+    sure, low = torch.full((10,), 20.0), torch.full((10,), -20.0)
+    assert nb.discriminator_loss(sure, low).item() == pytest.approx(0, abs=1e-6)
+    assert nb.discriminator_loss(sure, low, smoothing=0.1).item() == pytest.approx(2, rel=1e-3)
+    assert nb.generator_loss(sure).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_a_step_changes_both_players_and_reports_four_numbers(nb, game, batch):
+    before_g, before_d = weights(game.generator), weights(game.discriminator)
+    result = nb.play_step(game, *batch)
+    assert result.shape == (4,)
+    assert not result.requires_grad
+    assert all(changed(game.generator, before_g))
+    assert all(changed(game.discriminator, before_d))
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "still", "moving"),
+    [
+        ("optimizer_g", "generator", "discriminator"),
+        ("optimizer_d", "discriminator", "generator"),
+    ],
+)
+def test_a_turn_moves_only_the_player_whose_turn_it_is(nb, game, batch, optimizer, still, moving):
+    for group in getattr(game, optimizer).param_groups:
+        group["lr"] = 0.0  # one optimiser does nothing: whoever still moves was moved by the other
+    before_still, before_moving = (weights(getattr(game, name)) for name in (still, moving))
+    nb.play_step(game, *batch)
+    assert not any(changed(getattr(game, still), before_still))
+    assert all(changed(getattr(game, moving), before_moving))
+
+
+def test_the_generators_turn_leaves_no_gradient_in_the_discriminator(nb, game, batch):
+    nb.play_step(game, *batch)
+    from_its_own_turn = [parameter.grad.clone() for parameter in game.discriminator.parameters()]
+    latent = game.latent(50)
+    game.discriminator.requires_grad_(False)
+    nb.generator_loss(game.discriminator(game.generator(latent))).backward()
+    game.discriminator.requires_grad_(True)
+    for parameter, gradient in zip(game.discriminator.parameters(), from_its_own_turn):
+        assert torch.equal(parameter.grad, gradient)
+
+
+def test_a_discriminator_that_trains_alone_lowers_its_loss(nb, game, batch):
+    for group in game.optimizer_g.param_groups:
+        group["lr"] = 0.0
+    losses = [nb.play_step(game, *batch)[0].item() for _ in range(20)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_generator_that_trains_alone_lowers_its_loss(nb, game, batch):
+    for group in game.optimizer_d.param_groups:
+        group["lr"] = 0.0
+    losses = [nb.play_step(game, *batch)[1].item() for _ in range(60)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_the_average_lags_behind_the_generator(nb, tiny, cpu, batch):
+    game = nb.Game(replace(tiny, averaging=0.9), cpu)
+    before = weights(game.generator)
+    nb.play_step(game, *batch)
+    for start, average, now in zip(before, game.average.parameters(), game.generator.parameters()):
+        assert torch.allclose(average, 0.9 * start + 0.1 * now, atol=1e-6)
+
+
+def test_without_averaging_the_average_is_the_generator(nb, tiny, cpu, batch):
+    game = nb.Game(replace(tiny, averaging=0.0), cpu)
+    nb.play_step(game, *batch)
+    assert not any(changed(game.average, weights(game.generator)))
+
+
+def test_unknown_players_are_refused_with_the_known_ones(nb, tiny, cpu):
+    with pytest.raises(ValueError, match="no players 'cnn', only mlp"):
+        nb.Game(replace(tiny, players="cnn"), cpu)
