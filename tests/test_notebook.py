@@ -81,7 +81,7 @@ def test_lines_fit_on_a_screen_and_cells_on_a_page(cells):
     for cell in cells:
         if cell["cell_type"] == "code":
             lines = cell["source"].splitlines()
-            assert len(lines) <= 40, cell["id"]
+            assert len(lines) <= 30, cell["id"]
             assert max(map(len, lines)) <= 100, cell["id"]
 
 

@@ -159,5 +159,48 @@ def test_without_averaging_the_average_is_the_generator(nb, tiny, cpu, batch):
 
 
 def test_unknown_players_are_refused_with_the_known_ones(nb, tiny, cpu):
-    with pytest.raises(ValueError, match="no players 'cnn', only mlp"):
+    with pytest.raises(ValueError, match="no players 'cnn', only mlp, conv, conditional, ring"):
         nb.Game(replace(tiny, players="cnn"), cpu)
+
+
+@pytest.fixture
+def artist(nb, tiny):
+    return nb.PLAYERS["conditional"][0](tiny)
+
+
+def test_a_conditional_generator_draws_all_digits_in_turn_unless_told(nb, artist):
+    in_turn = nb.sample(artist, 12, labels=[k % 10 for k in range(12)], seed=0)
+    assert torch.equal(nb.sample(artist, 12, seed=0), in_turn)
+    assert not torch.equal(nb.sample(artist, 12, labels=[3] * 12, seed=0), in_turn)
+
+
+@pytest.mark.parametrize("labels", [[0, 10], [-1, 3], [1], [1, 2, 3]])
+def test_labels_that_cannot_be_drawn_are_refused(nb, artist, labels):
+    with pytest.raises(ValueError, match="labels must be 2 whole numbers from 0 to 9"):
+        nb.sample(artist, 2, labels=labels)
+
+
+@pytest.mark.parametrize("name", ["mlp", "classic", "sigmoid", "dcgan", "conditional"])
+def test_one_step_plays_every_recipe(nb, mnist, cpu, name):
+    config = nb.RECIPES[name]
+    game = nb.Game(config, cpu)
+    real, labels = next(iter(nb.make_loader(mnist[0][:200], mnist[1][:200], config, cpu)))
+    before = weights(game.generator), weights(game.discriminator)
+    result = nb.play_step(game, real, labels)
+    assert torch.isfinite(result).all()
+    assert any(changed(game.generator, before[0]))
+    assert any(changed(game.discriminator, before[1]))
+    fake = nb.sample(game.average, 3, seed=0)
+    assert fake.shape == (3, 1, 28, 28)
+
+
+def test_the_textbook_recipe_has_the_textbooks_settings(nb, cpu):
+    config = nb.RECIPES["classic"]
+    game = nb.Game(config, cpu)
+    for optimizer in (game.optimizer_g, game.optimizer_d):
+        assert optimizer.defaults["lr"] == 2e-4
+        assert optimizer.defaults["betas"] == (0.9, 0.999)
+    dropouts = [m.p for m in game.discriminator.modules() if isinstance(m, nn.Dropout)]
+    assert dropouts == [0.3, 0.3, 0.3]
+    assert not any(isinstance(m, nn.BatchNorm1d) for m in game.generator.modules())
+    assert (config.batch_size, config.epochs, config.sample_every) == (100, 100, 10)
