@@ -226,7 +226,7 @@ def test_real_points_lie_on_eight_clouds(nb):
 
 def test_a_winning_discriminator_stops_only_the_saturating_gradient(nb, mnist, cpu):
     loader = nb.make_loader(*mnist, nb.Config(), cpu)
-    norms = nb.let_discriminator_win(nb.Config(), loader, 40)
+    norms = nb.let_discriminator_win(nb.Config(), loader, 80)
     assert norms["saturating"][-1] < 0.1 * norms["saturating"][0]
     assert norms["non-saturating"][-1] > norms["non-saturating"][0]
 
