@@ -204,3 +204,16 @@ def test_the_textbook_recipe_has_the_textbooks_settings(nb, cpu):
     assert dropouts == [0.3, 0.3, 0.3]
     assert not any(isinstance(m, nn.BatchNorm1d) for m in game.generator.modules())
     assert (config.batch_size, config.epochs, config.sample_every) == (100, 100, 10)
+
+
+def test_the_default_players_have_as_many_weights_as_their_layers_say(nb):
+    config = nb.Config()
+    sizes = {
+        nb.Generator: [100, 128, 256, 512, 784],
+        nb.Discriminator: [784, 512, 256, 128, 1],
+    }
+    for player, widths in sizes.items():
+        linear = sum((a + 1) * b for a, b in zip(widths, widths[1:]))
+        norm = 2 * sum(config.generator_widths) if player is nb.Generator else 0
+        found = sum(weight.numel() for weight in player(config).parameters())
+        assert found == linear + norm
