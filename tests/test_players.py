@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -213,7 +214,7 @@ def test_the_default_players_have_as_many_weights_as_their_layers_say(nb):
         nb.Discriminator: [784, 512, 256, 128, 1],
     }
     for player, widths in sizes.items():
-        linear = sum((a + 1) * b for a, b in zip(widths, widths[1:]))
+        linear = sum((a + 1) * b for a, b in pairwise(widths))
         norm = 2 * sum(config.generator_widths) if player is nb.Generator else 0
         found = sum(weight.numel() for weight in player(config).parameters())
         assert found == linear + norm
