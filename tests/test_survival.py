@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NOTEBOOK
+from conftest import NOTEBOOK, same_weights
 from PIL import Image
 
 FILES = (
@@ -25,11 +25,6 @@ FILES = (
     "t10k-images-idx3-ubyte.gz",
     "t10k-labels-idx1-ubyte.gz",
 )
-
-
-def same_weights(first, second) -> bool:
-    ours, theirs = first.state_dict(), second.state_dict()
-    return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def child(code: str, **values) -> subprocess.Popen:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import load_definitions
+from conftest import load_definitions, same_weights
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -33,11 +33,6 @@ def run(nb, mnist, tiny, cpu, digits, tmp_path_factory):
 def events(run):
     accumulator = EventAccumulator(str(run.directory), size_guidance={"images": 0})
     return accumulator.Reload()
-
-
-def same_weights(first, second) -> bool:
-    ours, theirs = first.state_dict(), second.state_dict()
-    return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_a_run_directory_holds_all_that_was_promised(run):
