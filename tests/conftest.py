@@ -7,6 +7,7 @@ notebook has it too: a small rehearsal, off the network, that writes to the scra
 import json
 import linecache
 import os
+import platform
 import shutil
 import sys
 import tempfile
@@ -18,6 +19,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "GAN_for_MNIST.ipynb"
+FILES = (  # MNIST, as its authors packed it
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -67,6 +74,14 @@ def same_weights(first, second) -> bool:
 
     ours, theirs = first.state_dict(), second.state_dict()
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def processor() -> str:
+    """Return the processor's name, as far as the system tells."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
 
 
 @pytest.fixture(scope="session")
@@ -125,3 +140,33 @@ def runs(nb, tmp_path, monkeypatch):
     """An empty folder of this test's own for its run directories."""
     monkeypatch.setattr(nb, "RUNS", tmp_path / "runs")
     return tmp_path / "runs"
+
+
+@pytest.fixture(scope="session")
+def run(nb, mnist, tiny, cpu, digits, tmp_path_factory):
+    """A finished run of two epochs, with the judge's quick figures (of an untrained judge)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nb, "RUNS", tmp_path_factory.mktemp("runs"))
+        import torch
+
+        torch.manual_seed(0)
+        loader = nb.make_loader(mnist[0][:500], mnist[1][:500], tiny, cpu)
+        measure = nb.make_measure(nb.Judge().eval(), digits[0], n=200)
+        return nb.train(tiny, loader, cpu, measure=measure)
+
+
+@pytest.fixture
+def damaged(run, tmp_path):
+    """A copy of a run's directory that a test may damage."""
+    shutil.copytree(run.directory, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+@pytest.fixture
+def folder(nb, tmp_path):
+    """A data folder of this test's own, with the four official files."""
+    raw = tmp_path / "data" / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for name in FILES:
+        shutil.copy(Path(nb.DATA) / "MNIST" / "raw" / name, raw)
+    return tmp_path / "data"

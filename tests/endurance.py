@@ -25,7 +25,7 @@ def main(epochs: int) -> None:
     nb = load_definitions()
     images, labels = nb.load_mnist(ROOT / "data")
     cpu = torch.device("cpu")
-    config = replace(nb.Config(), epochs=epochs, log_every=5)
+    config = replace(nb.Config(), epochs=epochs, log_every=5, sample_every=10, checkpoint_every=10)
     loader = nb.make_loader(images[:1000], labels[:1000], config, cpu)
     print("epoch   memory (MB)   open files   event file (kB)")
     with tempfile.TemporaryDirectory() as scratch:

@@ -7,15 +7,13 @@ of training, and prints the notebook's own figures for both.
 """
 
 import os
-import platform
 import sys
 import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
-from conftest import ROOT, load_definitions
+from conftest import ROOT, load_definitions, processor
 
 
 def play(nb, config, loader, device, seconds: float = float("inf")):
@@ -46,13 +44,6 @@ def main(seeds: list[int]) -> None:
             figures = nb.evaluate(game.average, judge, real)
             listed = "  ".join(f"{name} {value:.3g}" for name, value in figures.items())
             print(f"seed {seed}  {config.recipe:8} {seconds:4.0f} s  {listed}", flush=True)
-
-
-def processor() -> str:
-    """Return the processor's name, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if "model name" in line] if info else []
-    return names[0].split(":")[1].strip() if names else platform.processor()
 
 
 if __name__ == "__main__":

@@ -1,13 +1,20 @@
 """The notebook as a page: what it carries, what it must not carry, whether its links lead on."""
 
 import base64
+import io
 import json
+import os
 import re
+import socket
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from conftest import NOTEBOOK, ROOT
+from PIL import Image
+from tensorboard import manager, version
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +104,31 @@ def test_the_reference_run_is_of_the_default_recipe(nb):
     assert nb.Config(**json.loads(state["config"])) == nb.RECIPES["mlp"]
 
 
+@pytest.mark.parametrize("name", ["classic", "sigmoid", "dcgan", "conditional"])
+def test_the_committed_log_of_a_recipe_is_of_its_full_length(nb, name):
+    config, curves, grid = nb.read_log(ROOT / "runs/reference" / name)
+    assert config == nb.RECIPES[name]
+    assert len(curves["quality/frechet_distance"]) == config.epochs
+    assert Image.open(io.BytesIO(grid)).size == (8 * 30 + 2, 8 * 30 + 2)
+    row = nb.summary(config, curves)
+    assert row["epochs"] == config.epochs
+    assert row["frechet_distance"] == curves["quality/frechet_distance"][-1]
+
+
+def test_the_conditional_generator_trained_to_its_end_draws_what_it_is_asked_for(nb):
+    _, curves, _ = nb.read_log(ROOT / "runs/reference/conditional")
+    assert curves["quality/as_asked"][-1] >= 0.97
+
+
+def test_the_repository_stays_small():
+    folders = [ROOT / "runs/reference", ROOT / "tests", ROOT / ".ci"]
+    files = [path for folder in folders for path in folder.rglob("*.*") if path.is_file()]
+    files += [NOTEBOOK, *(ROOT / "data/MNIST/raw").glob("*.gz")]
+    assert sum(path.stat().st_size for path in files) < 40e6
+    default = [path for path in (ROOT / "runs/reference").glob("*.*") if path.is_file()]
+    assert sum(path.stat().st_size for path in default) < 10e6
+
+
 def test_the_notebook_runs_without_a_display_and_exits_cleanly(tmp_path):
     """`jupyter execute`, as the README has it, on the first section alone: nbval runs the rest."""
     notebook = json.loads(NOTEBOOK.read_text(encoding="utf-8"))
@@ -108,3 +140,34 @@ def test_the_notebook_runs_without_a_display_and_exits_cleanly(tmp_path):
     subprocess.run(jupyter, check=True, capture_output=True, timeout=120)
     executed = json.loads(copy.read_text())
     assert executed["cells"][-1]["outputs"]
+
+
+@pytest.fixture
+def servers(tmp_path, monkeypatch):
+    """TensorBoard's list of running servers, empty at first."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def enter(port: int, folder: Path) -> None:
+        facts = {"version": version.VERSION, "start_time": 1, "pid": os.getpid(), "port": port}
+        facts |= {"path_prefix": "", "logdir": str(folder), "db": "", "cache_key": "none"}
+        manager.write_info_file(manager.TensorBoardInfo(**facts))
+
+    yield enter
+    manager.remove_info_file()
+
+
+def test_a_running_tensorboard_is_found_by_its_folder(nb, servers, tmp_path):
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+        servers(port, tmp_path)
+        assert nb.find_tensorboard(tmp_path) == f"http://localhost:{port}/"
+        assert nb.find_tensorboard(tmp_path / "elsewhere") is None
+
+
+def test_a_tensorboard_that_was_killed_is_forgotten(nb, servers, tmp_path):
+    with socket.create_server(("localhost", 0)) as server:
+        port = server.getsockname()[1]
+    servers(port, tmp_path)  # nobody listens there any more
+    assert manager.get_all()
+    assert nb.find_tensorboard(tmp_path) is None
+    assert not manager.get_all()

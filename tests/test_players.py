@@ -1,11 +1,13 @@
 """The two networks, the losses, and one step of the game."""
 
+import io
 import math
 from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 
@@ -38,14 +40,8 @@ def test_a_discriminator_turns_images_into_one_logit_each(nb, tiny, batch):
     assert nb.Discriminator(tiny)(batch[0]).shape == (50,)
 
 
-def test_the_widths_of_the_networks_are_those_of_the_config(nb):
-    config = nb.RECIPES["classic"]
-    for network, widths in (
-        (nb.Generator(config), [100, 256, 512, 1024, 784]),
-        (nb.Discriminator(config), [784, 1024, 512, 256, 1]),
-    ):
-        layers = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
-        assert [layers[0].in_features, *(layer.out_features for layer in layers)] == widths
+def test_both_players_leak_a_fifth_of_a_negative_number(nb, tiny):
+    for network in (nb.Generator(tiny), nb.Discriminator(tiny)):
         leaky = [layer for layer in network.modules() if isinstance(layer, nn.LeakyReLU)]
         assert {layer.negative_slope for layer in leaky} == {0.2}
 
@@ -195,16 +191,147 @@ def test_one_step_plays_every_recipe(nb, mnist, cpu, name):
     assert fake.shape == (3, 1, 28, 28)
 
 
-def test_the_textbook_recipe_has_the_textbooks_settings(nb, cpu):
-    config = nb.RECIPES["classic"]
-    game = nb.Game(config, cpu)
+# What the authors of each recipe publish: layer sizes, settings of both optimisers, training.
+PUBLISHED = {
+    "mlp": {
+        "generator": [100, 128, 256, 512, 784],
+        "discriminator": [784, 512, 256, 128, 1],
+        "adam": (5e-4, (0.0, 0.999)),
+        "training": (100, 20),  # batch size, epochs
+    },
+    "classic": {
+        "generator": [100, 256, 512, 1024, 784],
+        "discriminator": [784, 1024, 512, 256, 1],
+        "adam": (2e-4, (0.9, 0.999)),
+        "training": (100, 100),
+    },
+    "sigmoid": {
+        "generator": [128, 256, 784],
+        "discriminator": [784, 256, 1],
+        "adam": (1e-3, (0.9, 0.999)),
+        "training": (32, 20),
+    },
+    "conditional": {
+        "generator": [110, 128, 256, 512, 784],  # a latent of 100 and a label of 10 numbers
+        "discriminator": [794, 512, 256, 128, 1],
+        "adam": (5e-4, (0.0, 0.999)),
+        "training": (100, 20),
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_recipes_figures_are_the_published_ones(nb, cpu, name):
+    game, published = nb.Game(nb.RECIPES[name], cpu), PUBLISHED[name]
+    for player in ("generator", "discriminator"):
+        layers = [m for m in getattr(game, player).modules() if isinstance(m, nn.Linear)]
+        sizes = [layers[0].in_features, *(layer.out_features for layer in layers)]
+        assert sizes == published[player]
     for optimizer in (game.optimizer_g, game.optimizer_d):
-        assert optimizer.defaults["lr"] == 2e-4
-        assert optimizer.defaults["betas"] == (0.9, 0.999)
-    dropouts = [m.p for m in game.discriminator.modules() if isinstance(m, nn.Dropout)]
-    assert dropouts == [0.3, 0.3, 0.3]
-    assert not any(isinstance(m, nn.BatchNorm1d) for m in game.generator.modules())
-    assert (config.batch_size, config.epochs, config.sample_every) == (100, 100, 10)
+        assert isinstance(optimizer, torch.optim.Adam)
+        assert (optimizer.defaults["lr"], optimizer.defaults["betas"]) == published["adam"]
+    assert (game.config.batch_size, game.config.epochs) == published["training"]
+
+
+def kinds(network: nn.Module) -> set[type]:
+    """Return which kinds of layer a network is made of, nn.Linear and containers aside."""
+    leaves = {type(m) for m in network.modules() if not list(m.children())}
+    return leaves - {nn.Linear, nn.Flatten, nn.Unflatten, nn.Embedding}
+
+
+def test_classic_players_are_made_of_the_published_layers(nb, cpu):
+    game = nb.Game(nb.RECIPES["classic"], cpu)
+    assert kinds(game.generator) == {nn.LeakyReLU, nn.Tanh}
+    assert kinds(game.discriminator) == {nn.LeakyReLU, nb.FastDropout}
+    assert [m.p for m in game.discriminator.modules() if isinstance(m, nn.Dropout)] == [0.3] * 3
+    assert (game.config.sample_every, game.config.averaging, game.config.smoothing) == (10, 0, 0)
+
+
+def test_sigmoid_players_have_relu_and_pixels_from_zero_to_one(nb, cpu):
+    game = nb.Game(nb.RECIPES["sigmoid"], cpu)
+    assert kinds(game.generator) == {nn.ReLU, nn.Sigmoid}
+    assert kinds(game.discriminator) == {nn.ReLU}
+    assert game.generator.pixel_range == (0.0, 1.0)
+    assert game.generator(game.latent(4)).min() >= 0
+
+
+def test_dcgan_players_are_made_of_the_published_layers(nb, cpu):
+    game = nb.Game(nb.RECIPES["dcgan"], cpu)
+    assert kinds(game.generator) == {nn.ConvTranspose2d, nn.BatchNorm2d, nn.ReLU, nn.Tanh}
+    assert kinds(game.discriminator) == {nn.Conv2d, nn.LeakyReLU}
+    strides = [m.stride for m in game.discriminator.modules() if isinstance(m, nn.Conv2d)]
+    assert strides == [(2, 2), (2, 2)]
+
+
+def test_both_conditional_players_see_the_label(nb, cpu):
+    game = nb.Game(nb.RECIPES["conditional"], cpu)
+    game.generator.eval(), game.discriminator.eval()
+    latent, three, seven = game.latent(4), torch.full((4,), 3), torch.full((4,), 7)
+    fake = game.generator(latent, three)
+    assert not torch.equal(fake, game.generator(latent, seven))
+    assert not torch.equal(game.discriminator(fake, three), game.discriminator(fake, seven))
+
+
+def test_the_film_from_label_to_label_has_six_frames_a_digit(nb, cpu):
+    artist = nb.Game(nb.RECIPES["conditional"], cpu).average
+    film = Image.open(io.BytesIO(nb.film_labels(artist, torch.randn(16, 100))))
+    assert film.n_frames == 60
+
+
+def test_dropout_keeps_its_share_and_the_mean(nb):
+    dropout, ones = nb.FastDropout(0.3), torch.ones(1000, 1001)
+    out = dropout(ones)
+    assert out.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert (out > 0).float().mean().item() == pytest.approx(0.7, abs=0.003)
+    assert (out > 0).float().mean(0).std().item() == pytest.approx(
+        (0.3 * 0.7 / 1000) ** 0.5, rel=0.1
+    )
+    assert torch.equal(dropout.eval()(ones), ones)
+
+
+def test_dropout_draws_a_new_mask_each_time_and_the_same_from_the_same_seed(nb):
+    dropout, ones, masks = nb.FastDropout(0.5), torch.ones(50, 50), []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        masks.append(dropout(ones))
+    assert torch.equal(masks[0], masks[1])
+    assert not torch.equal(masks[0], masks[2])
+    assert not torch.equal(masks[2], dropout(ones))
+
+
+def test_dropout_stops_the_gradient_of_what_it_dropped(nb):
+    x = torch.ones(100, requires_grad=True)
+    out = nb.FastDropout(0.5)(x)
+    out.sum().backward()
+    assert torch.equal(x.grad, out.detach())
+
+
+def test_on_other_devices_dropout_is_the_librarys(nb):
+    assert nb.FastDropout(0.5)(torch.ones(3, 4, device="meta")).device.type == "meta"
+
+
+def test_products_in_16_bits_change_a_step_only_slightly(nb, tiny, cpu, batch, monkeypatch):
+    results = []
+    for short in (False, True):
+        monkeypatch.setattr(nb, "has_fast_bfloat16", lambda device, short=short: short)
+        game = nb.Game(replace(tiny, dropout=0.0), cpu)
+        results.append(nb.play_step(game, *batch))
+        assert {weight.dtype for weight in weights(game.generator)} == {torch.float32}
+    assert not torch.equal(*results)
+    assert torch.allclose(*results, atol=0.01)
+
+
+def test_a_device_without_16_bit_numbers_is_no_error(nb, cpu, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise TypeError("BFloat16 is not supported here")
+
+    monkeypatch.setattr(torch, "ones", refuse)
+    assert nb.has_fast_bfloat16.__wrapped__(cpu) is False
+
+
+def test_trying_16_bit_products_gives_an_answer_and_keeps_it(nb, cpu):
+    assert nb.has_fast_bfloat16(cpu) in (True, False)
+    assert nb.has_fast_bfloat16.cache_info().currsize == 1
 
 
 def test_the_default_players_have_as_many_weights_as_their_layers_say(nb):

@@ -4,7 +4,6 @@ import http.server
 import json
 import random
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,15 +15,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NOTEBOOK, same_weights
+from conftest import FILES, NOTEBOOK, same_weights
 from PIL import Image
-
-FILES = (
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
 
 
 def child(code: str, **values) -> subprocess.Popen:
@@ -176,21 +168,6 @@ def test_a_full_disk_ends_a_run_in_one_sentence_and_keeps_the_earlier_files(nb, 
     assert nb.resume_run(directory, config, torch.device("cpu")).epoch == 1
 
 
-@pytest.fixture(scope="module")
-def run(nb, mnist, tiny, cpu, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nb, "RUNS", tmp_path_factory.mktemp("runs"))
-        loader = nb.make_loader(mnist[0][:500], mnist[1][:500], tiny, cpu)
-        return nb.train(tiny, loader, cpu)
-
-
-@pytest.fixture
-def damaged(run, tmp_path):
-    """A copy of a run's directory that a test may damage."""
-    shutil.copytree(run.directory, tmp_path, dirs_exist_ok=True)
-    return tmp_path
-
-
 @pytest.mark.parametrize("seed", range(40))
 def test_flipped_bits_are_noticed_or_harmless(nb, damaged, run, tiny, cpu, seed):
     path = damaged / "checkpoint.pt"
@@ -259,16 +236,6 @@ def test_a_generator_file_cannot_name_a_place_outside_the_runs(nb, damaged):
     torch.save(state | {"config": json.dumps(config)}, damaged / "generator.pt")
     with pytest.raises(ValueError, match="recipe"):
         nb.load_generator(damaged)
-
-
-@pytest.fixture
-def folder(nb, tmp_path):
-    """A data folder of this test's own, with the four official files."""
-    raw = tmp_path / "data" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name in FILES:
-        shutil.copy(Path(nb.DATA) / "MNIST" / "raw" / name, raw)
-    return tmp_path / "data"
 
 
 @pytest.mark.parametrize("how", ["emptied", "swapped", "text"])
