@@ -150,11 +150,21 @@ def test_the_progress_bar_reached_its_end(page):
 def test_tensorboard_shows_curves_and_both_grids_inside_the_page(page):
     board = cell(page, "%tensorboard")
     frame = board.locator("iframe").content_frame
-    for tag in ("fake", "real"):
-        card = frame.locator("image-card").filter(has_text=f"/{tag}").first
-        card.locator("img").first.wait_for(timeout=60_000)
-    frame.locator("scalar-card").filter(has_text="/discriminator").first.wait_for(timeout=30_000)
-    keep(page, "tensorboard")
+    filter_tags = frame.get_by_role(
+        "combobox", name="Filter tags"
+    )  # a page holds twelve cards of a kind
+    filter_tags.wait_for(timeout=60_000)
+    for tag, kind in (
+        ("images/fake", "image-card"),
+        ("images/real", "image-card"),
+        ("loss/discriminator", "scalar-card"),
+    ):
+        filter_tags.fill(tag)
+        card = frame.locator(kind).filter(has_text=tag.removeprefix(tag.split("/")[0])).first
+        picture = card.locator("img") if kind == "image-card" else card
+        picture.first.wait_for(timeout=60_000)
+        keep(page, f"tensorboard-{tag.replace('/', '-')}")
+    filter_tags.fill("")
 
 
 def test_tensorboard_listens_on_this_machine_only(page, lab):
