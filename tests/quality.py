@@ -1,6 +1,6 @@
 """How good the default recipe is, seed by seed, beside the textbook's in the same wall time.
 
-Usage: python tests/quality.py [SEED ...]        (0 1 2 without arguments; about 20 minutes)
+Usage: python tests/quality.py [SEED ...]        (0 1 2 without arguments; about 15 minutes)
 
 For each seed it trains `RECIPES["mlp"]` to its end, then `RECIPES["classic"]` for as many seconds
 of training, and prints the notebook's own figures for both.
