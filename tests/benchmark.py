@@ -227,8 +227,9 @@ def compare_tricks(nb, data, quick: bool) -> None:
     for name in ("classic", "mlp"):
         recipe = nb.RECIPES[name]
         games = {"all": Ours(nb, recipe, data)}
-        with mock.patch.object(nb, "FastDropout", nn.Dropout):
-            games["fast dropout masks"] = Ours(nb, recipe, data)
+        if recipe.dropout:
+            with mock.patch.object(nb, "FastDropout", nn.Dropout):
+                games["fast dropout masks"] = Ours(nb, recipe, data)
         with mock.patch.object(torch.optim, "Adam", PlainAdam):
             games["fused Adam"] = Ours(nb, recipe, data)
         games["16-bit products"] = Ours(nb, recipe, data)

@@ -7,7 +7,6 @@ the figures; of the others, which take from three minutes (conditional) to twent
 two cores, only the numbers and the last grid.
 """
 
-import json
 import shutil
 import sys
 import tempfile
@@ -16,7 +15,6 @@ from pathlib import Path
 import torch
 from conftest import ROOT, load_definitions
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
 
 REFERENCE = ROOT / "runs" / "reference"
 EVENTS = "events.out.tfevents.reference"  # without this machine's name; TensorBoard reads it, too
@@ -46,10 +44,7 @@ def keep_log(nb, run) -> None:
     directory = REFERENCE / run.config.recipe
     shutil.rmtree(directory, ignore_errors=True)
     with SummaryWriter(directory) as writer:
-        facts = json.loads((run.directory / "config.json").read_text())["config"]
-        plain = {k: v if isinstance(v, int | float) else str(v) for k, v in facts.items()}
-        for summary in hparams(plain, {"quality/frechet_distance": None}):
-            writer.file_writer.add_summary(summary)
+        nb.write_settings(writer, run.config)
         for row in run.history:
             for name in row.keys() - {"step"}:
                 writer.add_scalar(name, row[name], row["step"])
