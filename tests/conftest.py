@@ -27,9 +27,11 @@ FILES = (  # MNIST, as its authors packed it
 )
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses a folder that all its runs share
 def pytest_configure(config: pytest.Config) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="gan-for-mnist-"))
     config.add_cleanup(lambda: shutil.rmtree(scratch, ignore_errors=True))
+    config.option.basetemp = scratch / "pytest"  # two runs at once would delete each other's
     raw = scratch / "data" / "MNIST" / "raw"
     raw.mkdir(parents=True)
     for file in (ROOT / "data" / "MNIST" / "raw").glob("*.gz"):
