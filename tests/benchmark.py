@@ -194,13 +194,14 @@ def compare_quality(nb, data, quick: bool, epochs: int) -> None:
     judge = nb.load_judge(*data, ROOT / "runs/reference/judge.pt")
     real = nb.load_mnist(ROOT / "data", train=False)[0][:, None].float() / 255
     distance = nb.frechet_to(judge, real)
-    marks = (1,) if quick else range(10, epochs + 1, 10)
+    marks, length = ((1,), 150) if quick else (range(10, epochs + 1, 10), 600)
     textbook, seconds, rows = Textbook(), 0.0, []
     for epoch in range(1, max(marks) + 1):
-        seconds += textbook.play(600)
+        seconds += textbook.play(length)
         if epoch in marks:
             found = distance(textbook.sample(10_000))
-            rows.append([f"textbook, {epoch} epochs", found, seconds, epoch * 600])
+            name = f"textbook, {epoch * length / 600:g} epochs"
+            rows.append([name, found, seconds, epoch * length])
     ours, seconds, steps, seen = Ours(nb, nb.RECIPES["mlp"], data), 0.0, 0, []
     goals = [*(row[1] for row in rows), *([] if quick else [GOOD])]
     while not seen or (seen[-1][0] > min(goals) and steps < 20_000):
