@@ -6,6 +6,7 @@ import json
 import os
 import re
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -90,6 +91,12 @@ def test_lines_fit_on_a_screen_and_cells_on_a_page(cells):
             lines = cell["source"].splitlines()
             assert len(lines) <= 30, cell["id"]
             assert max(map(len, lines)) <= 100, cell["id"]
+
+
+def test_half_of_the_code_cells_have_at_most_six_lines_and_prose_outweighs_code(cells, prose):
+    code = [cell["source"].splitlines() for cell in cells if cell["cell_type"] == "code"]
+    assert statistics.median(map(len, code)) <= 6
+    assert len(prose.split()) >= 6 * sum(map(len, code))
 
 
 def test_the_film_on_the_title_page_is_the_reference_runs(cells):

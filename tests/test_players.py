@@ -46,6 +46,21 @@ def test_both_players_leak_a_fifth_of_a_negative_number(nb, tiny):
         assert {layer.negative_slope for layer in leaky} == {0.2}
 
 
+def test_a_score_is_the_logits_probability_without_dropout_and_training_goes_on(nb, tiny, batch):
+    discriminator = nb.Discriminator(replace(tiny, dropout=0.5))
+    scores = nb.score(discriminator, batch[0])
+    assert discriminator.training
+    assert not scores.requires_grad
+    assert torch.equal(scores, discriminator.eval()(batch[0]).sigmoid())
+
+
+def test_a_game_as_a_network_judges_what_its_generator_draws(nb, game, batch):
+    game.eval()
+    latent = game.latent(50)
+    expected = game.discriminator(game.generator(latent, batch[1]), batch[1])
+    assert torch.equal(game(latent, batch[1]), expected)
+
+
 def test_the_discriminator_drops_units_in_training_only(nb, tiny, batch):
     discriminator = nb.Discriminator(replace(tiny, dropout=0.5))
     assert not torch.equal(discriminator(batch[0]), discriminator(batch[0]))
@@ -156,7 +171,7 @@ def test_without_averaging_the_average_is_the_generator(nb, tiny, cpu, batch):
 
 
 def test_unknown_players_are_refused_with_the_known_ones(nb, tiny, cpu):
-    with pytest.raises(ValueError, match="no players 'cnn', only mlp, conv, conditional, ring"):
+    with pytest.raises(ValueError, match="'cnn'; the known ones are mlp, conv, conditional, ring"):
         nb.Game(replace(tiny, players="cnn"), cpu)
 
 
@@ -272,10 +287,21 @@ def test_both_conditional_players_see_the_label(nb, cpu):
     assert not torch.equal(game.discriminator(fake, three), game.discriminator(fake, seven))
 
 
-def test_the_film_from_label_to_label_has_six_frames_a_digit(nb, cpu):
-    artist = nb.Game(nb.RECIPES["conditional"], cpu).average
-    film = Image.open(io.BytesIO(nb.film_labels(artist, torch.randn(16, 100))))
-    assert film.n_frames == 60
+def test_a_mixture_of_one_digit_draws_that_digit_and_others_lie_between(nb, artist):
+    latent, pure = torch.randn(4, 100), torch.eye(10)
+    three, nine = (nb.draw(artist, latent, torch.full((4,), digit)) for digit in (3, 9))
+    assert torch.allclose(nb.draw(artist, latent, pure[3].expand(4, 10)), three, atol=1e-5)
+    between = nb.draw(artist, latent, pure[3].lerp(pure[9], 0.5).expand(4, 10))
+    assert not torch.allclose(between, three, atol=1e-5)
+    assert not torch.allclose(between, nine, atol=1e-5)
+
+
+def test_a_film_has_a_frame_for_every_picture_and_the_times_that_were_asked_for(nb):
+    frames = [Image.new("L", (8, 8), color=shade) for shade in (0, 80, 160)]
+    film = Image.open(io.BytesIO(nb.make_gif(frames, [300, 300, 2000])))
+    assert film.n_frames == 3
+    film.seek(2)
+    assert film.info["duration"] == 2000
 
 
 def test_dropout_keeps_its_share_and_the_mean(nb):
