@@ -119,6 +119,7 @@ def test_twenty_kills_at_random_moments_lose_at_most_the_work_since_the_last_che
 
 def test_the_interrupt_signal_ends_a_run_in_good_order(nb, runs, loader, tiny, cpu, one_thread):
     code = """
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
         run = nb.train(config, loader, cpu)
         print("kept", run.directory, nb.sample(run.generator, 2).shape)
     """
