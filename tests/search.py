@@ -1,6 +1,8 @@
 """Why the default recipe's settings are what they are: each changed alone, three seeds each.
 
-Usage: python tests/search.py [SECONDS]        (60 without an argument; about 35 minutes on 2 cores)
+Usage: python tests/search.py [ROUND [SECONDS]]      (2 and 60 without arguments; half an hour)
+
+Round 1 began with dropout and without spectral norm, round 2 with what it had found.
 
 Every trial gets the same time of one processor core to train, in a process of its own, as many at
 once as there are cores, and is then measured by the notebook's judge on 10,000 samples. Prints a
@@ -57,9 +59,10 @@ def step_with_penalty(nb, game, real, labels, weight: float, relative: bool) -> 
     nb.average_weights(game)
 
 
-# What is tried: a name, and the settings that differ from those that the search began with.
-START = {"dropout": 0.3, "spectral_norm": False}
-TRIALS = {
+# What is tried: a name, and the settings that differ from those that the round began with.
+TEXTBOOK = {"generator_widths": (256, 512, 1024), "discriminator_widths": (1024, 512, 256)}
+HALVED = {"generator_widths": (64, 128, 256), "discriminator_widths": (256, 128, 64)}
+FIRST = {
     "nothing": {},
     "batch 50": {"batch_size": 50},
     "batch 200": {"batch_size": 200},
@@ -75,27 +78,44 @@ TRIALS = {
     "averaging 0.999": {"averaging": 0.999},
     "no batch norm": {"batch_norm": False},
     "label smoothing 0.1": {"smoothing": 0.1},
-    "the textbook's widths": {
-        "generator_widths": (256, 512, 1024),
-        "discriminator_widths": (1024, 512, 256),
-    },
-    "half the widths": {"generator_widths": (64, 128, 256), "discriminator_widths": (256, 128, 64)},
+    "the textbook's widths": TEXTBOOK,
+    "half the widths": HALVED,
     "spectral norm, no dropout": {"dropout": 0.0, "spectral_norm": True},
     "gradient penalty 0.1, no dropout": {"dropout": 0.0},
     "relativistic, penalty 0.1, no dropout": {"dropout": 0.0},
 }
+SECOND = {
+    "nothing": {},
+    "both rates 1e-3": {"lr_g": 1e-3, "lr_d": 1e-3},
+    "generator's rate 1e-3": {"lr_g": 1e-3},
+    "discriminator's rate 1e-3": {"lr_d": 1e-3},
+    "batch 50": {"batch_size": 50},
+    "batch 200": {"batch_size": 200},
+    "averaging 0.995": {"averaging": 0.995},
+    "averaging 0.999": {"averaging": 0.999},
+    "dropout 0.1": {"dropout": 0.1},
+    "beta1 0.5": {"betas": (0.5, 0.999)},
+    "beta2 0.99": {"betas": (0.0, 0.99)},
+    "half the widths": HALVED,
+    "the textbook's discriminator": {"discriminator_widths": TEXTBOOK["discriminator_widths"]},
+    "latents of 32": {"latent_dim": 32},
+    "no batch norm": {"batch_norm": False},
+}
+RATES = {"lr_g": 5e-4, "lr_d": 5e-4}  # with which both rounds began
+ROUNDS = {1: (RATES | {"dropout": 0.3, "spectral_norm": False}, FIRST), 2: (RATES, SECOND)}
 
 
-def play(job: tuple[str, int, float]) -> tuple[str, int, int, dict[str, float]]:
+def play(job: tuple[int, str, int, float]) -> tuple[str, int, int, dict[str, float]]:
     """Play one trial on one core; return its name, seed, steps and figures."""
-    name, seed, budget = job
+    number, name, seed, budget = job
+    start, trials = ROUNDS[number]
     torch.set_num_threads(1)
     nb = load_definitions()
     cpu = torch.device("cpu")
     images, labels = nb.load_mnist(ROOT / "data")
     real = nb.load_mnist(ROOT / "data", train=False)[0][:, None].float() / 255
     judge = nb.load_judge(images, labels, ROOT / "runs/reference/judge.pt")
-    config = replace(nb.RECIPES["mlp"], seed=seed, **START | TRIALS[name])
+    config = replace(nb.RECIPES["mlp"], seed=seed, **start | trials[name])
     game = nb.Game(config, cpu)
     step = nb.play_step
     if "penalty" in name:
@@ -117,9 +137,10 @@ def play(job: tuple[str, int, float]) -> tuple[str, int, int, dict[str, float]]:
     return name, seed, steps, figures
 
 
-def main(budget: float) -> None:
-    jobs = [(name, seed, budget) for name in TRIALS for seed in SEEDS]
-    found: dict[str, dict] = {name: {} for name in TRIALS}
+def main(number: int, budget: float) -> None:
+    trials = ROUNDS[number][1]
+    jobs = [(number, name, seed, budget) for name in trials for seed in SEEDS]
+    found: dict[str, dict] = {name: {} for name in trials}
     with multiprocessing.get_context("spawn").Pool(os.cpu_count(), maxtasksperchild=1) as pool:
         for name, seed, steps, figures in pool.imap_unordered(play, jobs):
             found[name][seed] = steps, figures
@@ -138,4 +159,5 @@ def main(budget: float) -> None:
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0)
+    number, budget = [*sys.argv[1:], *("2", "60")[len(sys.argv) - 1 :]][:2]
+    main(int(number), float(budget))

@@ -211,8 +211,8 @@ PUBLISHED = {
     "mlp": {
         "generator": [100, 128, 256, 512, 784],
         "discriminator": [784, 512, 256, 128, 1],
-        "adam": (5e-4, (0.0, 0.999)),
-        "training": (100, 20),  # batch size, epochs
+        "adam": (1e-3, (0.0, 0.999)),
+        "training": (100, 12),  # batch size, epochs
     },
     "classic": {
         "generator": [100, 256, 512, 1024, 784],
@@ -229,8 +229,8 @@ PUBLISHED = {
     "conditional": {
         "generator": [110, 128, 256, 512, 784],  # a latent of 100 and a label of 10 numbers
         "discriminator": [794, 512, 256, 128, 1],
-        "adam": (5e-4, (0.0, 0.999)),
-        "training": (100, 20),
+        "adam": (1e-3, (0.0, 0.999)),
+        "training": (100, 12),
     },
 }
 

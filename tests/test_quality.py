@@ -157,6 +157,7 @@ def test_measuring_does_not_disturb_training(nb, judge, real, runs, loader, tiny
 def games(nb, mnist, cpu):
     """The failures of section 13 and the healthy game, shorter."""
     healthy = replace(nb.Config(), averaging=0.0, spectral_norm=False, dropout=0.3)
+    healthy = replace(healthy, lr_g=5e-4, lr_d=5e-4)
     loader = nb.make_loader(*mnist, healthy, cpu)
     slow = replace(healthy, lr_d=healthy.lr_d / 30)
     hasty = replace(healthy, lr_g=0.03, lr_d=0.03)
