@@ -187,7 +187,7 @@ def test_the_slider_changes_the_digit(page):
     section = cell(page, "explore(writer, loop)")
     picture = section.locator(".jupyter-widgets img").first
     before = picture.get_attribute("src")
-    handle = section.get_by_role("slider").first
+    (handle,) = section.get_by_role("slider").all()
     handle.focus()
     for _ in range(20):
         handle.press("ArrowRight")

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from ipywidgets import IntSlider
 from PIL import Image
 from torch import nn
 
@@ -294,6 +295,15 @@ def test_a_mixture_of_one_digit_draws_that_digit_and_others_lie_between(nb, arti
     between = nb.draw(artist, latent, pure[3].lerp(pure[9], 0.5).expand(4, 10))
     assert not torch.allclose(between, three, atol=1e-5)
     assert not torch.allclose(between, nine, atol=1e-5)
+
+
+def test_only_a_generator_that_can_be_asked_for_digits_gets_a_slider_for_them(nb, tiny, artist):
+    def sliders(generator: nn.Module) -> list[str]:
+        box = nb.explore(generator, torch.randn(5, tiny.latent_dim))
+        return [part.description for part in box.children if isinstance(part, IntSlider)]
+
+    assert sliders(nb.Generator(tiny)) == ["latent"]
+    assert sliders(artist) == ["latent", "digit"]
 
 
 def test_a_film_has_a_frame_for_every_picture_and_the_times_that_were_asked_for(nb):

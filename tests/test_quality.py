@@ -1,6 +1,7 @@
 """The judge and the figures where the answer is known, and failures that the figures see."""
 
 import math
+import re
 from dataclasses import replace
 
 import pytest
@@ -119,6 +120,14 @@ def test_a_generator_that_repeats_one_digit_scores_worse_in_recall(nb, judge, di
     assert one_kind["precision"] > 0.5  # ugly they are not: that is what recall is for
 
 
+def test_a_table_rounds_small_and_large_numbers_and_leaves_words_alone(nb, monkeypatch):
+    shown = []
+    monkeypatch.setattr(nb, "display", lambda page: shown.append(page.data))
+    nb.show_table({"a": {"one": 0.12345, "two": 1297.32, "three": 7}, "b": {"two": "6 of 8"}}, "x")
+    cells = re.findall(r"<t[hd]>([^<]*)</t[hd]>", shown[0])
+    assert cells == ["x", "one", "two", "three", "a", "0.123", "1,297", "7", "b", "", "6 of 8", ""]
+
+
 def test_class_shares_are_those_of_the_labels(nb, judge, digits):
     shares = nb.class_shares(judge, digits[0])
     expected = digits[1].bincount(minlength=10) / 10_000
@@ -156,16 +165,16 @@ def test_measuring_does_not_disturb_training(nb, judge, real, runs, loader, tiny
 @pytest.fixture(scope="module")
 def games(nb, mnist, cpu):
     """The failures of section 13 and the healthy game, shorter."""
-    healthy = replace(nb.Config(), averaging=0.0, spectral_norm=False, dropout=0.3)
-    healthy = replace(healthy, lr_g=5e-4, lr_d=5e-4)
+    calm = {"averaging": 0.0, "spectral_norm": False, "dropout": 0.3, "lr_g": 5e-4, "lr_d": 5e-4}
+    healthy = replace(nb.Config(), **calm)
     loader = nb.make_loader(*mnist, healthy, cpu)
     slow = replace(healthy, lr_d=healthy.lr_d / 30)
     hasty = replace(healthy, lr_g=0.03, lr_d=0.03)
     return {
-        "healthy": nb.rehearse(healthy, loader, 500),
-        "slow discriminator": nb.rehearse(slow, loader, 500),
-        "forgotten detach": nb.rehearse(healthy, loader, 500, nb.play_step_attached),
-        "rate too high": nb.rehearse(hasty, loader, 500),
+        "healthy": nb.rehearse(healthy, loader, 500, cpu),
+        "slow discriminator": nb.rehearse(slow, loader, 500, cpu),
+        "forgotten detach": nb.rehearse(healthy, loader, 500, cpu, nb.play_step_attached),
+        "rate too high": nb.rehearse(hasty, loader, 500, cpu),
     }
 
 
@@ -210,17 +219,45 @@ def test_the_forgotten_detach_differs_from_the_step_in_the_generators_gradient_o
     )
 
 
-def test_on_the_ring_a_slow_discriminator_loses_the_clouds(nb):
-    shares = {
-        lr_d: nb.play_ring(replace(nb.RING, lr_d=lr_d), 1000, looks=5)[-1]["shares"]
-        for lr_d in (nb.RING.lr_d, nb.RING.lr_d / 10)
-    }
-    healthy, collapsed = ((share > 0.02).sum().item() for share in shares.values())
+def test_on_the_ring_a_slow_discriminator_loses_the_clouds(nb, cpu):
+    found = []
+    for lr_d in (nb.RING.lr_d, nb.RING.lr_d / 10):
+        config = replace(nb.RING, lr_d=lr_d)
+        ring = nb.rehearse(config, nb.ring_batches(), 1000, cpu, look=nb.look_at_ring, every=200)
+        found.append((ring.history[-1]["shares"] > 0.02).sum().item())
+    healthy, collapsed = found
     assert collapsed <= 2 < 5 <= healthy
 
 
-def test_real_points_lie_on_eight_clouds(nb):
-    distance, cloud = torch.cdist(nb.ring_points(4000), nb.CENTRES).min(1)
+def test_a_look_at_the_ring_says_where_the_fakes_are_and_how_each_place_is_scored(nb, cpu):
+    game = nb.Game(nb.RING, cpu)
+    seen = nb.look_at_ring(game)
+    assert {name: tuple(value.shape) for name, value in seen.items()} == {
+        "fakes": (500, 2),
+        "scores": (40, 40),
+        "shares": (8,),
+    }
+    near = torch.cdist(seen["fakes"], nb.CENTRES) < 0.1
+    assert torch.allclose(seen["shares"], near.float().mean(0))
+    corner = game.discriminator(torch.tensor([[1.2, -1.2]])).sigmoid()  # right, at the bottom
+    assert seen["scores"][0, -1].item() == pytest.approx(corner.item(), rel=1e-4)
+
+
+def test_a_rehearsal_keeps_a_row_for_every_step_and_what_each_look_shows(nb, tiny, loader, cpu):
+    def look(game) -> dict:
+        return {"latent": game.config.latent_dim}
+
+    run = nb.rehearse(tiny, loader, 7, cpu, look=look, every=3)
+    assert [row["step"] for row in run.history] == [1, 2, 3, 4, 5, 6, 7]
+    assert all(row.keys() >= {*nb.FIGURES} for row in run.history)
+    assert run.curve("latent") == ([3, 6], [tiny.latent_dim] * 2)
+
+
+def test_real_points_lie_on_the_clouds_that_they_are_said_to_be_from(nb):
+    batches = [batch for _, batch in zip(range(16), nb.ring_batches())]
+    points, clouds = (torch.cat(parts) for parts in zip(*batches))
+    distance, cloud = torch.cdist(points, nb.CENTRES).min(1)
+    assert torch.equal(cloud, clouds)
     assert distance.max() < 0.15
     assert cloud.bincount(minlength=8).min() > 400
 
