@@ -2,11 +2,12 @@
 
 Usage: python tests/benchmark.py [--quick] [--epochs N]
 
-It takes about 40 minutes on 2 cores, most of them for the textbook's 50 epochs; --epochs 10 makes
-that 17, and --quick does less of everything and takes two.
+It takes 30 to 70 minutes on 2 cores, most of them for the textbook's 50 epochs; --epochs 10 spares
+four fifths of these, and --quick does less of everything and takes two minutes.
 
-Prints one table for each question: images a second, the time to reach the same quality, what each
-trick buys, where a step's time goes, memory, and batch sizes. All on the real data. Where a row
+Prints one table for each question: images a second, what fetching a batch takes, what each trick
+buys, where a step's time goes, memory, batch sizes, what a busy neighbour costs, and the time to
+reach the same quality. All on the real data. Where a row
 has a ratio, the two sides were measured in turns, and the textbook's side is 1.
 """
 
@@ -216,17 +217,19 @@ def compare_loading(nb, data, quick: bool) -> None:
 def compare_neighbours(nb, data, quick: bool) -> None:
     """What a step takes alone and beside a program that keeps a core busy, by threads."""
     threads, steps, rows = torch.get_num_threads(), 20 if quick else 100, []
-    for busy in (False, True):
+    for where in ("alone", "beside a busy program"):
         spin = [sys.executable, "-c", "while True: pass"]
-        with subprocess.Popen(spin) if busy else contextlib.nullcontext() as neighbour:
+        neighbour = None if where == "alone" else subprocess.Popen(spin)
+        try:
             for count in sorted({1, threads}):
                 torch.set_num_threads(count)
                 ours = Ours(nb, nb.RECIPES["mlp"], data)
                 ours.play(20)
-                where = "beside a busy program" if busy else "alone"
                 rows.append([where, count, f"{ours.play(steps) / steps * 1e3:.1f}"])
+        finally:  # also when it is interrupted: the neighbour would never end by itself
             if neighbour:
                 neighbour.kill()
+                neighbour.wait()
     torch.set_num_threads(threads)
     table("Threads (`mlp`)", ["", "threads", "ms a step"], rows)
 

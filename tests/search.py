@@ -137,7 +137,7 @@ def play(job: tuple[int, str, int, float]) -> tuple[str, int, int, dict[str, flo
     return name, seed, steps, figures
 
 
-def main(number: int, budget: float) -> None:
+def main(number: int = 2, budget: float = 60.0) -> None:
     trials = ROUNDS[number][1]
     jobs = [(number, name, seed, budget) for name in trials for seed in SEEDS]
     found: dict[str, dict] = {name: {} for name in trials}
@@ -159,5 +159,4 @@ def main(number: int, budget: float) -> None:
 
 if __name__ == "__main__":
     os.environ["OMP_NUM_THREADS"] = "1"
-    number, budget = [*sys.argv[1:], *("2", "60")[len(sys.argv) - 1 :]][:2]
-    main(int(number), float(budget))
+    main(*(kind(word) for kind, word in zip((int, float), sys.argv[1:])))
