@@ -7,24 +7,19 @@ notebook has it too: a small rehearsal, off the network, that writes to the scra
 import json
 import linecache
 import os
-import platform
 import shutil
+import subprocess
 import sys
 import tempfile
+import textwrap
 import types
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT / "GAN_for_MNIST.ipynb"
-FILES = (  # MNIST, as its authors packed it
-    "train-images-idx3-ubyte.gz",
-    "train-labels-idx1-ubyte.gz",
-    "t10k-images-idx3-ubyte.gz",
-    "t10k-labels-idx1-ubyte.gz",
-)
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses a folder that all its runs share
@@ -32,14 +27,10 @@ def pytest_configure(config: pytest.Config) -> None:
     scratch = Path(tempfile.mkdtemp(prefix="gan-for-mnist-"))
     config.add_cleanup(lambda: shutil.rmtree(scratch, ignore_errors=True))
     config.option.basetemp = scratch / "pytest"  # two runs at once would delete each other's
-    raw = scratch / "data" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for file in (ROOT / "data" / "MNIST" / "raw").glob("*.gz"):
-        shutil.copy(file, raw)  # unpacking happens beside the copy, not in the repository
     nowhere = "http://127.0.0.1:9"  # the discard port: a download fails at once
     os.environ |= {
         "SMOKE_TEST": "1",
-        "DATA_DIR": str(scratch / "data"),
+        "DATA_DIR": str(ROOT / "data"),
         "RUNS_DIR": str(scratch / "runs"),
         "IPYTHONDIR": str(scratch / "ipython"),
         "MPLCONFIGDIR": str(scratch / "matplotlib"),
@@ -78,17 +69,43 @@ def same_weights(first, second) -> bool:
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def processor() -> str:
-    """Return the processor's name, as far as the system tells."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def same_run(first: Path, second: Path) -> bool:
+    """Tell whether two directories hold the same run: players, optimisers, average, and history,
+    but for how fast it was and how it was measured.
+    """
+    import torch
+
+    ours, theirs = (torch.load(directory / "checkpoint.pt") for directory in (first, second))
+    for state in (ours, theirs):
+        state["history"] = [row for row in state["history"] if "loss/generator" in row]
+        del state["config"]  # words can't be close
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=0)  # goes through dicts and lists
+    return True
+
+
+def run_child(code: str, runs: Path, config) -> subprocess.CompletedProcess:
+    """Run `code` in a Python of its own that has the notebook, `nb`, a `config` and a `loader`."""
+    head = f"""
+        import os, sys
+        import torch
+        sys.path.insert(0, {str(ROOT / "tests")!r})
+        from conftest import load_definitions
+        torch.set_num_threads(1)
+        nb = load_definitions()
+        config = nb.Config(**{asdict(config)!r})
+        loader = nb.make_loader(*(part[:600] for part in nb.load_mnist()), config, "cpu")
+    """
+    command = [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(code)]
+    environment = os.environ | {"RUNS_DIR": str(runs)}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100)
 
 
 @pytest.fixture(scope="session")
 def nb() -> types.ModuleType:
     """The notebook's definitions."""
+    import torch
+
+    torch.set_num_threads(1)  # as a child does: the last bits of a sum depend on how it is split
     return load_definitions()
 
 
@@ -108,20 +125,20 @@ def mnist(nb):
 def digits(nb):
     """MNIST's test images, float (10000, 1, 28, 28) in [0, 1], and labels."""
     images, labels = nb.load_mnist(train=False)
-    return images[:, None].float() / 255, labels
+    return images[:, None] / 255, labels
+
+
+@pytest.fixture(scope="session")
+def judge(nb, mnist):
+    """The judge that comes with the repository."""
+    return nb.load_judge(*mnist, ROOT / "runs" / "reference" / "judge.pt")
 
 
 @pytest.fixture(scope="session")
 def tiny(nb):
-    """A configuration that trains in about a second: two epochs of ten steps."""
-    return replace(
-        nb.Config(),
-        generator_widths=(32, 64),
-        discriminator_widths=(64, 32),
-        batch_size=50,
-        epochs=2,
-        log_every=4,
-    )
+    """A configuration that trains in about a second: two epochs of sixty steps."""
+    widths = {"generator_widths": (32, 64), "discriminator_widths": (64, 32)}
+    return replace(nb.Config(), batch_size=10, epochs=2, steady_epochs=1, **widths)
 
 
 @pytest.fixture(scope="session")
@@ -131,44 +148,35 @@ def cpu():
     return torch.device("cpu")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def loader(nb, mnist, tiny, cpu):
-    """Ten batches of real digits."""
-    return nb.make_loader(mnist[0][:500], mnist[1][:500], tiny, cpu)
+    """Sixty batches of real digits."""
+    return nb.make_loader(mnist[0][:600], mnist[1][:600], tiny, cpu)
 
 
 @pytest.fixture
 def runs(nb, tmp_path, monkeypatch):
-    """An empty folder of this test's own for its run directories."""
+    """A folder of this test's own, not there yet, for its run directories."""
     monkeypatch.setattr(nb, "RUNS", tmp_path / "runs")
     return tmp_path / "runs"
 
 
 @pytest.fixture(scope="session")
-def run(nb, mnist, tiny, cpu, digits, tmp_path_factory):
-    """A finished run of two epochs, with the judge's quick figures (of an untrained judge)."""
+def run(nb, tiny, loader, cpu, judge, digits, tmp_path_factory):
+    """A finished run of `tiny`, measured on a few samples after each epoch."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nb, "RUNS", tmp_path_factory.mktemp("runs"))
-        import torch
-
-        torch.manual_seed(0)
-        loader = nb.make_loader(mnist[0][:500], mnist[1][:500], tiny, cpu)
-        measure = nb.make_measure(nb.Judge().eval(), digits[0], n=200)
-        return nb.train(tiny, loader, cpu, measure=measure)
+        few = digits[0][:200]
+        return nb.train(tiny, loader, cpu, measure=lambda g: nb.evaluate(g, judge, few))
 
 
 @pytest.fixture
 def damaged(run, tmp_path):
     """A copy of a run's directory that a test may damage."""
-    shutil.copytree(run.directory, tmp_path, dirs_exist_ok=True)
-    return tmp_path
+    return Path(shutil.copytree(run.directory, tmp_path / run.directory.name))
 
 
 @pytest.fixture
 def folder(nb, tmp_path):
     """A data folder of this test's own, with the four official files."""
-    raw = tmp_path / "data" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for name in FILES:
-        shutil.copy(Path(nb.DATA) / "MNIST" / "raw" / name, raw)
-    return tmp_path / "data"
+    return Path(shutil.copytree(nb.DATA / "MNIST", tmp_path / "data" / "MNIST")).parent

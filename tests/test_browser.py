@@ -6,6 +6,7 @@ the folder that SCREENSHOTS names, if it is set.
 
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -14,19 +15,45 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from conftest import ROOT
+from conftest import NOTEBOOK, ROOT, read_cells
+from tensorboard import manager, version
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 try:
-    from playwright.sync_api import Page, sync_playwright
+    from playwright.sync_api import Locator, Page, TimeoutError, expect, sync_playwright
 except ImportError:
     sync_playwright = None
 
 if not os.environ.get("CI") and not (CHROMIUM and sync_playwright):
     pytest.skip("needs Chromium and the playwright package", allow_module_level=True)
+
+SOURCES = [cell["source"] for cell in read_cells() if cell["cell_type"] == "code"]
+ROW = "img[alt^='Sixteen fakes after epoch']"
+WATCH = f"""cell => {{  // write down which rows of fakes the training cell shows, at each change
+    window.rows = [];
+    const look = () => {{
+        const alts = [...cell.querySelectorAll("{ROW}")].map(row => row.alt);
+        if (JSON.stringify(alts) != JSON.stringify(rows.at(-1))) rows.push(alts);
+    }};
+    new MutationObserver(look).observe(cell, {{childList: true, subtree: true, attributes: true}});
+}}"""
+IS_OVER = """() => {
+    const prompts = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")];
+    return /[0-9]/.test(prompts.at(-1).textContent)
+        || document.querySelector("[data-mime-type='application/vnd.jupyter.error']");
+}"""
+PIXELS = """picture => {
+    const canvas = document.createElement("canvas");
+    [canvas.width, canvas.height] = [picture.naturalWidth, picture.naturalHeight];
+    canvas.getContext("2d").drawImage(picture, 0, 0);
+    return canvas.toDataURL();
+}"""
 
 
 def children(pid: int) -> list[int]:
@@ -38,18 +65,31 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def leave_note(home: Path, project: Path) -> Path:
+    """Leave the note of a TensorBoard that was killed, and that showed the same runs."""
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    key = manager.cache_key(str(project), ["--logdir", str(project / "runs")], {})
+    info = {"version": version.VERSION, "start_time": 1, "pid": dead.pid, "port": 9, "db": ""}
+    info |= {"path_prefix": "", "logdir": str(project / "runs"), "cache_key": key}
+    note = home / ".tensorboard-info" / f"pid-{dead.pid}.info"
+    note.parent.mkdir()
+    note.write_text(json.dumps(info))
+    return note
+
+
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab over a copy of the project, on a free loopback port; yields its address."""
+    """A JupyterLab over a copy of the project, on a free loopback port; its address, and a note."""
     home = tmp_path_factory.mktemp("lab")
     project = home / "project"
-    project.mkdir()
-    shutil.copy(ROOT / "GAN_for_MNIST.ipynb", project)
     shutil.copytree(ROOT / "runs" / "reference", project / "runs" / "reference")
+    shutil.copy(NOTEBOOK, project)
     # Draw all cells, also those far from the screen, so that all can be looked at.
     settings = home / "config" / "lab" / "user-settings" / "@jupyterlab" / "notebook-extension"
     settings.mkdir(parents=True)
     (settings / "tracker.jupyterlab-settings").write_text('{"windowingMode": "none"}')
+    note = leave_note(home, project)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -58,31 +98,21 @@ def lab(tmp_path_factory):
     command += [f"--port={port}", f"--IdentityProvider.token={token}", "--ip=127.0.0.1"]
     scratch = {"HOME": str(home), "TMPDIR": str(home), "JUPYTER_CONFIG_DIR": str(home / "config")}
     environment = os.environ | scratch | {"JUPYTER_PLATFORM_DIRS": "1", "RUNS_DIR": "runs"}
-    log = open(home / "lab.log", "w")
-    server = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{address}/api?token={token}", timeout=5)
-            break
-        except OSError:
+    with open(home / "lab.log", "w") as log:
+        server = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log)
+        for _ in range(120):
+            with suppress(OSError):
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token={token}", timeout=5)
+                break
             time.sleep(0.5)
-    yield f"{address}/lab/tree/GAN_for_MNIST.ipynb?token={token}"
-    everyone = [server.pid, *children(server.pid)]
-    everyone += [info["pid"] for info in boards(home)]
-    server.send_signal(signal.SIGTERM)
-    for pid in reversed(everyone):
-        try:
-            os.kill(pid, signal.SIGTERM)
-        except ProcessLookupError:
-            pass
-    server.wait(timeout=20)
-    log.close()
-
-
-def boards(home: Path) -> list[dict]:
-    """Return what TensorBoard's servers, started below `home`, say of themselves."""
-    return [json.loads(path.read_text()) for path in home.glob(".tensorboard-info/*.info")]
+        address = f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK.name}?token={token}"
+        yield SimpleNamespace(address=address, note=note)
+        boards = [json.loads(path.read_text()) for path in note.parent.glob("*.info")]
+        everyone = [server.pid, *children(server.pid), *(board["pid"] for board in boards)]
+        for pid in reversed(everyone):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        server.wait(timeout=20)
 
 
 @pytest.fixture(scope="module")
@@ -94,80 +124,111 @@ def page(lab):
             args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
         )
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
-        page.goto(lab)
-        page.locator(".jp-Notebook").wait_for(timeout=60_000)
-        page.locator(".jp-CodeCell").nth(20).wait_for(timeout=60_000)
+        page.set_default_timeout(60_000)
+        page.goto(lab.address)
+        page.locator(".jp-CodeCell").nth(len(SOURCES) - 1).wait_for()
+        cell(page, "run = train(config, loader").evaluate(WATCH)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_text("Run All Cells", exact=True).click()
-        wait_until_idle(page)
+        expect(page.locator(".jp-CodeCell .jp-InputPrompt").last).to_have_text("[*]:")
+        page.wait_for_function(IS_OVER, timeout=600_000)
         yield page
         browser.close()
 
 
-def wait_until_idle(page: "Page", seconds: int = 170) -> None:
-    """Wait until the kernel, once busy, has nothing left to do."""
-    deadline = time.monotonic() + seconds
-    status = page.locator(".jp-Notebook-ExecutionIndicator").first
-    page.wait_for_timeout(3000)
-    while time.monotonic() < deadline:
-        if status.get_attribute("data-status") == "idle":
-            return
-        page.wait_for_timeout(500)
-    raise AssertionError("The notebook did not come to its end in time.")
+def cell(page: "Page", text: str) -> "Locator":
+    """Return the code cell that has `text` in the file."""
+    (number,) = (number for number, source in enumerate(SOURCES) if text in source)
+    return page.locator(".jp-CodeCell").nth(number)
 
 
-def cell(page: "Page", text: str):
-    """Return the code cell whose source has `text`, scrolled into view."""
-    found = page.locator(".jp-CodeCell").filter(has_text=text).first
-    found.scroll_into_view_if_needed()
-    page.wait_for_timeout(500)
-    return found
-
-
-def keep(page: "Page", name: str) -> None:
+def keep(page: "Page", name: str, place: "Locator | None" = None) -> None:
     """Save a screenshot for a person, if one asked for it."""
     if folder := os.environ.get("SCREENSHOTS"):
+        if place:
+            place.scroll_into_view_if_needed()
         Path(folder).mkdir(parents=True, exist_ok=True)
         page.screenshot(path=Path(folder) / f"{name}.png")
 
 
+def pixels(picture: "Locator") -> str:
+    """Return what a picture shows."""
+    return picture.evaluate(PIXELS)
+
+
+def wait_for(picture: "Locator", wish: Callable[[str, str], bool], pause: int = 50) -> None:
+    """Look at a picture, and again after each pause, until both looks are as wished."""
+    for _ in range(15_000 // pause):
+        before = pixels(picture)
+        picture.page.wait_for_timeout(pause)
+        if wish(before, pixels(picture)):
+            return
+    raise AssertionError("The picture does not do what was wished.")
+
+
 def test_no_cell_shows_an_error(page):
     keep(page, "end")
-    assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
-    prompts = page.locator(".jp-CodeCell .jp-InputPrompt").all_inner_texts()
-    assert prompts
-    assert not [prompt for prompt in prompts if "*" in prompt]
+    errors = page.locator("[data-mime-type='application/vnd.jupyter.error']")
+    assert errors.all_inner_texts() == []
 
 
-def test_the_progress_bar_reached_its_end(page):
+def test_the_cells_of_bookkeeping_are_folded(page, cells):
+    bookkeeping = [c for c in cells if "bookkeeping" in c["metadata"].get("tags", [])]
+    assert page.locator(".jp-CodeCell .jp-InputPlaceholder:visible").count() == len(bookkeeping)
+
+
+def test_every_picture_has_a_description_and_a_size(page):
+    pictures = page.locator(".jp-OutputArea-output img:not(.jupyter-widgets)")
+    facts = "all => all.map(p => [p.alt, p.getAttribute('width'), p.getAttribute('height')])"
+    found = pictures.evaluate_all(facts)
+    assert len(found) > 20
+    assert [fact for fact in found if not all(fact)] == []
+
+
+def test_fakes_are_shown_in_place_while_it_trains(page, nb):
+    rows = page.evaluate("rows")
+    rows = rows[rows.index([]) + 1 :]  # before, there were the fakes that came with the file
+    assert rows[0] == ["Sixteen fakes after epoch 0."]
+    assert rows[-1] == [f"Sixteen fakes after epoch {nb.SIZE['epochs']}."]
+    assert {len(row) for row in rows} == {1}
+
+
+def test_one_row_of_fakes_stays_below_the_progress_bar(page):
     training = cell(page, "run = train(config, loader")
-    keep(page, "training")
-    bar = training.locator(".widget-hprogress, .jupyter-widgets-progress, progress").first
-    assert bar.count() == 1
-    assert "100%" in training.inner_text()
+    keep(page, "training", training)
+    bar = training.locator(".jupyter-widgets.widget-hbox").filter(has_text="100%")
+    row = training.locator(ROW)
+    assert row.count() == 1
+    assert row.bounding_box()["y"] > bar.bounding_box()["y"]
 
 
-def test_tensorboard_shows_curves_and_both_grids_inside_the_page(page):
-    board = cell(page, "%tensorboard")
-    frame = board.locator("iframe").content_frame
-    filter_tags = frame.get_by_role(
-        "combobox", name="Filter tags"
-    )  # a page holds twelve cards of a kind
-    filter_tags.wait_for(timeout=60_000)
-    for tag, kind in (
-        ("images/fake", "image-card"),
-        ("images/real", "image-card"),
-        ("loss/discriminator", "scalar-card"),
-    ):
-        filter_tags.fill(tag)
-        card = frame.locator(kind).filter(has_text=tag.removeprefix(tag.split("/")[0])).first
-        picture = card.locator("img") if kind == "image-card" else card
-        picture.first.wait_for(timeout=60_000)
-        keep(page, f"tensorboard-{tag.replace('/', '-')}")
-    filter_tags.fill("")
+@pytest.mark.parametrize(
+    ("tag", "kind", "inside"),
+    [
+        ("images/fake", "image-card", "img"),
+        ("images/real", "image-card", "img"),
+        ("loss", "scalar-card", "canvas, svg"),
+    ],
+)
+def test_tensorboard_shows_curves_and_both_grids_inside_the_page(page, tag, kind, inside):
+    board = cell(page, "%tensorboard").locator("iframe").content_frame
+    board.get_by_role("combobox", name="Filter tags").fill(tag)
+    runs_of_today = re.compile(r"-2\d{7}-")
+    card = board.locator(f"{kind}:visible").filter(has_text=runs_of_today).first
+    for _ in range(20):  # its server reads new files every few seconds
+        board.locator(".reload-button").click()
+        with suppress(TimeoutError):
+            card.locator(inside).first.wait_for(timeout=3_000)
+            break
+    keep(page, f"tensorboard-{tag.replace('/', '-')}", cell(page, "%tensorboard"))
+    assert card.locator(inside).first.is_visible()
 
 
-def test_tensorboard_listens_on_this_machine_only(page, lab):
+def test_a_tensorboard_that_was_killed_is_forgotten(page, lab):
+    assert not lab.note.exists()
+
+
+def test_tensorboard_listens_on_this_machine_only(page):
     board = cell(page, "%tensorboard").locator("iframe").first
     port = board.evaluate("frame => new URL(frame.src).port")
     listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
@@ -176,21 +237,70 @@ def test_tensorboard_listens_on_this_machine_only(page, lab):
     assert places == {f"0100007F:{int(port):04X}"}
 
 
-def test_the_film_is_an_animated_picture_with_a_size(page):
-    film = cell(page, "Film: grey noise").locator("img").first
+def test_the_film_is_an_animated_picture(page):
+    film = page.get_by_alt_text("Film: noise")
+    keep(page, "film", film)
     assert film.get_attribute("src").startswith("data:image/gif;base64,")
     assert film.evaluate("image => image.naturalWidth") > 200
-    keep(page, "film")
 
 
 def test_the_slider_changes_the_digit(page):
-    section = cell(page, "explore(writer, loop)")
+    section = cell(page, "@widgets.interact")
     picture = section.locator(".jupyter-widgets img").first
-    before = picture.get_attribute("src")
-    (handle,) = section.get_by_role("slider").all()
+    before = pixels(picture)
+    handle = section.get_by_role("slider")
     handle.focus()
     for _ in range(20):
         handle.press("ArrowRight")
-    page.wait_for_timeout(1500)
-    keep(page, "slider")
-    assert picture.get_attribute("src") != before
+    wait_for(picture, lambda _, now: now != before)
+    keep(page, "slider", section)
+
+
+@pytest.fixture(scope="module")
+def ring(page) -> SimpleNamespace:
+    """The controls of section 9, and the picture that they change."""
+    section = cell(page, "display(ring_controls(")
+    picture = section.locator("img.widget-image")
+    names = "step D", "step G", "reset"
+    return SimpleNamespace(
+        section=section,
+        picture=picture,
+        first=pixels(picture),
+        buttons={name: section.get_by_role("button", name=name) for name in names},
+        play=section.locator(".widget-play button").first,  # it becomes the one for pause
+    )
+
+
+def test_the_ring_and_its_controls_fit_on_one_screen(ring):
+    assert ring.section.locator(".widget-vbox").bounding_box()["height"] < 800
+
+
+@pytest.mark.parametrize("name", ["step D", "step G"])
+def test_a_step_on_the_ring_changes_the_picture(ring, name):
+    before = pixels(ring.picture)
+    ring.buttons[name].click()
+    wait_for(ring.picture, lambda _, now: now != before)
+
+
+def test_a_rate_of_the_ring_can_be_changed(ring):
+    rate = ring.section.locator(".widget-slider").filter(has_text="D").first
+    rate.get_by_role("slider").press("Home")  # the lowest
+    expect(rate.locator(".widget-readout")).to_have_text(re.compile("0.00001|1e-5"))
+    before = pixels(ring.picture)
+    ring.buttons["step D"].click()
+    wait_for(ring.picture, lambda _, now: now != before)
+
+
+def test_the_ring_plays_until_it_is_paused(ring, page):
+    ring.play.click()
+    for _ in range(3):
+        wait_for(ring.picture, lambda before, now: now != before)
+    keep(page, "ring", ring.section)
+    ring.play.click()
+    wait_for(ring.picture, lambda before, now: now == before, pause=1500)
+
+
+def test_reset_begins_the_ring_anew(ring):
+    ring.buttons["step D"].click()
+    ring.buttons["reset"].click()
+    wait_for(ring.picture, lambda _, now: now == ring.first)

@@ -1,78 +1,118 @@
-"""MNIST comes from the committed files, is checked, and arrives as batches in the right range."""
+"""MNIST comes from the official files, is checked, and arrives as batches in the right range."""
 
 import gzip
 from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import pytest
 import torch
-from conftest import FILES
+
+FILES = (  # MNIST, as its authors packed it
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 
 
-def test_the_training_set_has_sixty_thousand_labelled_images(mnist):
-    images, labels = mnist
-    assert images.shape == (60_000, 28, 28)
-    assert images.dtype == torch.uint8
-    assert labels.shape == (60_000,)
-    assert labels.dtype == torch.int64
-    assert labels.unique().tolist() == list(range(10))
+@pytest.mark.parametrize(("train", "n"), [(True, 60_000), (False, 10_000)])
+def test_images_and_labels_are_those_of_the_official_files(nb, train, n):
+    images, labels = nb.load_mnist(train=train)
+    assert (images.shape, images.dtype) == ((n, 28, 28), torch.uint8)
+    assert (labels.shape, labels.dtype) == ((n,), torch.int64)
+    names = FILES[:2] if train else FILES[2:]
+    packed = [gzip.decompress((nb.DATA / "MNIST" / "raw" / name).read_bytes()) for name in names]
+    assert images.numpy().tobytes() == packed[0][16:]
+    assert labels.byte().numpy().tobytes() == packed[1][8:]
 
 
-def test_the_images_are_those_in_the_committed_file(mnist, folder):
-    packed = gzip.decompress((folder / "MNIST/raw/train-images-idx3-ubyte.gz").read_bytes())
-    assert mnist[0].numpy().tobytes() == packed[16:]
+def test_the_packed_files_are_enough_and_nothing_is_written_beside_them(nb, folder):
+    raw = folder / "MNIST" / "raw"
+    for path in (*raw.iterdir(), raw):
+        path.chmod(path.stat().st_mode & ~0o222)
+    before = {path.name: path.stat().st_mtime_ns for path in (raw, *raw.iterdir())}
+    nb.load_mnist(folder)
+    assert before.keys() == {"raw", *FILES}
+    assert {path.name: path.stat().st_mtime_ns for path in (raw, *raw.iterdir())} == before
 
 
+@pytest.mark.parametrize("damage", ["missing", "cut", "flipped", "another"])
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_named_when_it_cannot_be_downloaded(nb, folder, name):
-    file = folder / "MNIST" / "raw" / name
-    file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(RuntimeError, match=f"missing or damaged: {name}") as caught:
-        nb.load_mnist(folder)
+def test_a_file_that_is_missing_or_damaged_is_named(nb, folder, name, damage):
+    path = folder / "MNIST" / "raw" / name
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    contents = {"cut": content[:-100], "flipped": content, "another": b"<html>Not found</html>"}
+    path.unlink() if damage == "missing" else path.write_bytes(contents[damage])
+    with pytest.raises(RuntimeError, match=f"No {name} .*refused.*{path.parent}") as caught:
+        nb.load_mnist(folder, train=name.startswith("train"))
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_missing_file_is_named_when_it_cannot_be_downloaded(nb, folder, name):
-    (folder / "MNIST" / "raw" / name).unlink()
-    with pytest.raises(RuntimeError, match=f"missing or damaged: {name}"):
-        nb.load_mnist(folder)
+@pytest.fixture
+def mirror(folder, monkeypatch, nb):
+    """A local server in place of MNIST's; yields the folder whose files it serves."""
+    serve = partial(SimpleHTTPRequestHandler, directory=folder / "MNIST" / "raw")
+    with ThreadingHTTPServer(("127.0.0.1", 0), serve) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))  # how often it looks up
+        thread.start()
+        monkeypatch.setattr(nb.DATASET, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
+        yield folder / "MNIST" / "raw"
+        server.shutdown()
+        thread.join()
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_cut_short_while_unpacking_is_unpacked_again(nb, folder, mnist, name):
-    nb.load_mnist(folder)
-    file = folder / "MNIST" / "raw" / name.removesuffix(".gz")
-    file.write_bytes(file.read_bytes()[:1000])
-    images, labels = nb.load_mnist(folder)
+@pytest.mark.parametrize("damage", [False, True])
+def test_what_is_missing_or_damaged_is_downloaded(nb, mirror, mnist, tmp_path, damage):
+    if damage:
+        (raw := tmp_path / "new" / "MNIST" / "raw").mkdir(parents=True)
+        (raw / FILES[0]).write_bytes(b"half of it")
+    images, labels = nb.load_mnist(tmp_path / "new")
     assert torch.equal(images, mnist[0])
     assert torch.equal(labels, mnist[1])
 
 
-def test_a_loader_yields_batches_in_the_range_of_the_generator(nb, mnist, tiny, cpu):
-    for output, low in (("tanh", -1), ("sigmoid", 0)):
-        config = replace(tiny, output=output)
-        real, labels = next(iter(nb.make_loader(*mnist, config, cpu)))
-        assert real.shape == (50, 1, 28, 28)
-        assert real.dtype == torch.float32
-        assert (real.min(), real.max()) == (low, 1)
-        assert labels.shape == (50,)
+def test_a_download_that_is_not_the_official_file_is_refused(nb, mirror, tmp_path):
+    (mirror / FILES[1]).write_bytes(gzip.compress(b"something else"))
+    with pytest.raises(RuntimeError, match=f"No {FILES[1]}"):
+        nb.load_mnist(tmp_path / "new")
 
 
-def test_a_loader_is_a_torch_dataloader_and_leaves_out_the_incomplete_batch(nb, mnist, tiny, cpu):
-    loader = nb.make_loader(mnist[0][:130], mnist[1][:130], tiny, cpu)
+@pytest.mark.parametrize(("players", "low"), [("mlp", -1), ("first", 0)])
+def test_batches_come_in_the_range_of_the_generators_pixels(nb, mnist, tiny, cpu, players, low):
+    loader = nb.make_loader(*mnist, replace(tiny, players=players), cpu)
     assert isinstance(loader, torch.utils.data.DataLoader)
-    assert len(list(loader)) == len(loader) == 2
+    real, labels = next(iter(loader))
+    assert (real.shape, real.dtype) == ((10, 1, 28, 28), torch.float32)
+    assert (real.min(), real.max()) == (low, 1)
+    assert (labels.shape, labels.dtype) == ((10,), torch.int64)
 
 
-def test_images_keep_their_labels_when_shuffled(nb, mnist, tiny, cpu):
-    images, labels = mnist[0][:50], mnist[1][:50]
-    real, drawn = next(iter(nb.make_loader(images, labels, tiny, cpu)))
-    known = {image.numpy().tobytes(): label for image, label in zip(images, labels.tolist())}
-    pixels = ((real[:, 0] + 1) * 127.5).round().byte()
-    assert [known[image.numpy().tobytes()] for image in pixels] == drawn.tolist()
-    assert not torch.equal(pixels, images)  # and they were shuffled
+def test_an_epoch_has_every_image_once_with_its_label_in_a_new_order(nb):
+    images = torch.arange(90, dtype=torch.uint8)[:, None, None].expand(90, 4, 5)
+    batches = nb.Batches(images, torch.arange(90), batch_size=10, low=0.0)
+    first, second = ([torch.cat(parts) for parts in zip(*batches)] for _ in range(2))
+    for real, labels in (first, second):
+        assert torch.equal((255 * real[:, 0, 0, 0]).round().long(), labels)
+        assert torch.equal(labels.sort().values, torch.arange(90))
+        assert not torch.equal(labels, torch.arange(90))
+    assert not torch.equal(first[1], second[1])
 
 
-def test_too_few_images_for_a_batch_are_refused(nb, mnist, tiny, cpu):
-    with pytest.raises(ValueError, match="49 images don't fill a batch of 50"):
-        nb.make_loader(mnist[0][:49], mnist[1][:49], tiny, cpu)
+def test_an_incomplete_last_batch_is_left_out_and_colours_are_kept(nb):
+    images = torch.randint(0, 256, (130, 3, 32, 40), dtype=torch.uint8)
+    batches = nb.Batches(images, torch.zeros(130), batch_size=50)
+    assert [real.shape for real, _ in batches] == [(50, 3, 32, 40)] * 2
+    assert len(batches) == len(torch.utils.data.DataLoader(batches, batch_size=None)) == 2
+
+
+@pytest.mark.parametrize(
+    ("dtype", "n_labels", "batch_size"),
+    [(torch.float32, 40, 10), (torch.int64, 40, 10)]
+    + [(torch.uint8, *numbers) for numbers in ((39, 10), (41, 10), (40, 0), (40, -1), (40, 41))],
+)
+def test_images_that_cannot_make_batches_are_refused(nb, mnist, dtype, n_labels, batch_size):
+    with pytest.raises(ValueError, match="uint8 images, 0 to 255, a label each, to fill a batch"):
+        nb.Batches(mnist[0][:40].to(dtype), mnist[1][:n_labels], batch_size)
