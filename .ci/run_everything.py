@@ -4,7 +4,6 @@ Pytest itself heeds `testpaths` in the project's own folder only, and loads the 
 folders that are named: not that of tests/, which sets the environment, if only the notebook is.
 """
 
-import os
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,5 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    for name in ("JPY_SESSION_NAME", "COLAB_RELEASE_TAG", "VSCODE_PID"):
-        os.environ.pop(name, None)  # nobody looks on, though pytest be run from such a place
     if config.getoption("dist", "no") == "load":  # pytest-xdist: a notebook's cells need one kernel
         config.option.dist = "loadfile"

@@ -40,6 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     os.environ.setdefault("MPLBACKEND", "agg")
+    for name in ("JPY_SESSION_NAME", "COLAB_RELEASE_TAG", "VSCODE_PID"):
+        os.environ.pop(name, None)  # nobody looks on, though pytest be run from such a place
 
 
 def read_cells(path: Path = NOTEBOOK) -> list[dict]:

@@ -59,5 +59,6 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=shared.REFERENCE)
     options = parser.parse_args()
     print(shared.machine())
+    judge = shared.load_judge(options.out / "judge.pt")
     for name in options.recipes or nb.RECIPES:
-        make(name, options.out, shared.load_judge(options.out / "judge.pt"))
+        make(name, options.out, judge)

@@ -23,6 +23,8 @@ def reach(goal: float, recipe: str, settings: dict, judge) -> dict[str, float]:
     game, seconds, distance = nb.Game(config, nb.device), 0.0, float("inf")
     loader = nb.make_loader(shared.images, shared.labels, config, nb.device)
     batches = itertools.chain.from_iterable(itertools.repeat(loader, config.epochs))
+    features = judge[:-2]
+    wanted = features(real)
     while distance > goal and game.step < config.epochs * len(loader):
         began = time.perf_counter()
         for batch in itertools.islice(batches, 100):
@@ -30,7 +32,7 @@ def reach(goal: float, recipe: str, settings: dict, judge) -> dict[str, float]:
         figures.tolist()  # waits for the device
         seconds += time.perf_counter() - began
         fake = nb.sample(game.average, len(real), seed=0)
-        distance = nb.frechet_distance(judge[:-2](real), judge[:-2](fake))
+        distance = nb.frechet_distance(wanted, features(fake))
     return {"frechet_distance": distance, "steps": game.step, "seconds": seconds}
 
 
