@@ -104,9 +104,10 @@ def test_a_step_gives_each_player_the_gradient_of_its_own_loss(nb, tiny, batch, 
     game, loss = nb.Game(config, "cpu"), getattr(nb, loss)
     g, d = game.generator, game.discriminator
     torch.manual_seed(1)
-    logits_real, logits_fake = d(batch[0]), d(g(g.latent(10)))
+    fake = g(g.latent(10))
+    logits_real, logits_fake = d(batch[0]), d(fake)
     loss_d = nb.discriminator_loss(logits_real, logits_fake)
-    loss_g = loss(d(g(g.latent(10))))
+    loss_g = loss(logits_fake)
     gradients_d = torch.autograd.grad(loss_d, [*d.parameters()], retain_graph=True)
     gradients_g = torch.autograd.grad(loss_g + (0 if detach else loss_d), [*g.parameters()])
 

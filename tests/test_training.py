@@ -1,7 +1,9 @@
 """`train` writes a whole run directory, repeats itself, stops in good order, and resumes."""
 
+import ast
 import io
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -226,9 +228,19 @@ def test_a_rehearsal_keeps_a_row_for_every_step_and_writes_nothing(nb, runs, loa
 
 
 @pytest.fixture(scope="module")
-def textbook(nb):
-    """The game of section 9: the textbook's players, and nothing that forgives."""
-    return replace(nb.Config(), players="textbook", faces=0, lr_g=5e-4, lr_d=5e-4)
+def games(nb, cells):
+    """The games that the page plays with digits, by name, as the page sets them up."""
+    (source,) = (cell["source"] for cell in cells if cell["id"] == "failures")
+    page = {**vars(nb), "config": nb.Config()}
+    exec(source[: source.index("panels =")], page)
+    return page["games"]
+
+
+@pytest.fixture(scope="module")
+def rates(cells):
+    """The discriminator's rates on the ring, by name, as the page sets them up."""
+    (source,) = (cell["source"] for cell in cells if cell["id"] == "ring-run")
+    return ast.literal_eval(re.search(r"\{.+?\}", source)[0])
 
 
 def share_alike(nb, generator) -> float:
@@ -238,26 +250,26 @@ def share_alike(nb, generator) -> float:
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_a_slow_discriminator_lets_the_generator_draw_one_thing(nb, mnist, judge, textbook, seed):
-    loader = nb.make_loader(*(part[:30_000] for part in mnist), textbook, "cpu")
-    healthy = nb.Game(replace(textbook, seed=seed), "cpu")
-    slow = nb.Game(replace(textbook, seed=seed, lr_d=5e-5), "cpu")
-    nb.rehearse(healthy, loader)
-    nb.rehearse(slow, loader)
+def test_a_slow_discriminator_lets_the_generator_draw_one_thing(nb, mnist, judge, games, seed):
+    healthy, slow = (
+        nb.Game(replace(games[name], seed=seed), "cpu") for name in ("healthy", "slow D")
+    )
+    for game in (healthy, slow):
+        nb.rehearse(game, nb.make_loader(*(part[:30_000] for part in mnist), game.config, "cpu"))
     drawn = nb.sample(slow.generator, 300, seed=0)
     assert share_alike(nb, slow.generator) > 0.9
     assert len(judge(drawn).argmax(1).unique()) <= 2
-    assert share_alike(nb, healthy.generator) < 0.3
+    assert share_alike(nb, healthy.generator) < 0.5
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_on_the_ring_a_slow_discriminator_keeps_the_fakes_together(nb, seed):
+def test_on_the_ring_a_slow_discriminator_keeps_the_fakes_together(nb, rates, seed):
     spread = {}
-    for lr_d in (nb.RING.lr_d, 3e-5):
+    for name, lr_d in rates.items():
         game = nb.Game(replace(nb.RING, seed=seed, lr_d=lr_d), "cpu")
         for _ in range(1200):
             nb.play_step(game, *nb.ring_batch())
         points = game.generator(game.generator.latent(1000))
-        spread[lr_d] = points.std(0).mean().item()
-    assert spread[nb.RING.lr_d] > 0.4  # of the real points: 0.57
-    assert spread[3e-5] < 0.25
+        spread[name] = points.std(0).mean().item()
+    assert spread["equal rates"] > 0.4  # of the real points: 0.57
+    assert spread["slow discriminator"] < 0.25

@@ -18,12 +18,12 @@ import shared
 
 def draw(rows: dict[str, dict], path: Path) -> None:
     """Draw the frontier between clear digits and varied ones, a row as its number."""
-    figure, axis = plt.subplots(figsize=(11, 6), layout="constrained")
+    figure, axis = plt.subplots(figsize=(15, 9), layout="constrained")
     for number, (name, row) in enumerate(rows.items(), start=1):
         style = {"marker": f"${number}$", "s": 90, "color": f"C{number % 10}"}
         axis.scatter(row["recall"], row["sure"], label=name, **style)
     axis.set(xlabel="recall: varied", ylabel="sure: clear")
-    figure.legend(loc="outside right upper", fontsize=7)
+    figure.legend(loc="outside right upper", fontsize=7, ncols=2)
     figure.savefig(path, dpi=80)
 
 
