@@ -255,11 +255,11 @@ def test_a_slow_discriminator_lets_the_generator_draw_one_thing(nb, mnist, judge
         nb.Game(replace(games[name], seed=seed), "cpu") for name in ("healthy", "slow D")
     )
     for game in (healthy, slow):
-        nb.rehearse(game, nb.make_loader(*(part[:30_000] for part in mnist), game.config, "cpu"))
+        nb.rehearse(game, nb.make_loader(*(part[:40_000] for part in mnist), game.config, "cpu"))
     drawn = nb.sample(slow.generator, 300, seed=0)
     assert share_alike(nb, slow.generator) > 0.9
     assert len(judge(drawn).argmax(1).unique()) <= 2
-    assert share_alike(nb, healthy.generator) < 0.5
+    assert share_alike(nb, healthy.generator) < 0.3
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
