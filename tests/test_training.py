@@ -188,6 +188,30 @@ def test_a_loader_of_another_configuration_is_refused(nb, runs, mnist, tiny, cpu
     assert not runs.exists()
 
 
+@pytest.mark.parametrize("short", [False, True])
+def test_sixteen_bits_are_for_products_alone(nb, runs, loader, tiny, cpu, monkeypatch, short):
+    monkeypatch.setattr(nb, "SHORT", short)
+    play_step, products, figures = nb.play_step, [], []
+
+    def watch(game, real, labels):
+        hook = game.discriminator.layers[1].register_forward_hook(
+            lambda _, images, logits: products.append(logits.dtype)
+        )
+        figures.append(play_step(game, real, labels))
+        hook.remove()
+        return figures[-1]
+
+    monkeypatch.setattr(nb, "play_step", watch)
+    run = nb.train(replace(tiny, epochs=1), loader, cpu)
+    looked_at = products[:2]  # `train` first plays a step on a copy, to see whether it can be
+    assert looked_at == [torch.float32] * 2
+    assert {*products[2:]} == {torch.bfloat16 if short else torch.float32}
+    assert {row.dtype for row in figures} == {torch.float32}
+    for network in (run.generator, run.game.generator, run.game.discriminator):
+        assert {weight.dtype for weight in network.parameters()} == {torch.float32}
+    assert nb.sample(run.generator, 2).dtype == torch.float32
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_keeps_the_last_checkpoint(
     nb, runs, run, loader, tiny, cpu
 ):

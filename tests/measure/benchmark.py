@@ -64,6 +64,7 @@ TEXTBOOK = {
     "fused": False,
     "average": False,
     "precision": "highest",
+    "short": False,
 }
 STAIRS = {
     "the textbook's loop": {},
@@ -74,12 +75,13 @@ STAIRS = {
     "discriminator frozen in the generator's turn": {"players": nb.PLAYERS["textbook"]},
     "losses read every 50 steps": {"read_every": 50},
     "fused Adam: `classic`, but for the average": {"fused": True},
-    "half the widths": {"config": nb.RECIPES["mlp"]},
+    "the default's widths": {"config": nb.RECIPES["mlp"]},
     "no dropout": {"players": (nb.TextbookGenerator, WithoutDropout)},
     "batch normalisation, and a die": {"players": (nb.DieGenerator, WithoutDropout)},
     "spectral normalisation": {"players": nb.PLAYERS["mlp"]},
     "the average": {"average": True},
-    "'high' precision: the default recipe": {"precision": "high"},
+    "'high' precision": {"precision": "high"},
+    "16-bit products, if the processor has them: the default recipe": {"short": nb.SHORT},
 }
 
 
@@ -104,7 +106,8 @@ def make(stair: SimpleNamespace) -> Callable[[int], float]:
         torch.set_float32_matmul_precision(stair.precision)
         began = time.perf_counter()
         for step in range(1, steps + 1):
-            figures = nb.play_step(game, *next(batches))
+            with torch.autocast("cpu", torch.bfloat16, enabled=stair.short):
+                figures = nb.play_step(game, *next(batches))
             if step % stair.read_every == 0 or step == steps:
                 figures.tolist()  # waits for the device
         return (time.perf_counter() - began) / steps * 1e3

@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 
 import shared
+import torch
 from shared import nb, real
 
 
@@ -28,7 +29,8 @@ def reach(goal: float, recipe: str, settings: dict, judge) -> dict[str, float]:
     while distance > goal and game.step < config.epochs * len(loader):
         began = time.perf_counter()
         for batch in itertools.islice(batches, 100):
-            figures = nb.play_step(game, *batch)
+            with torch.autocast("cpu", torch.bfloat16, enabled=nb.SHORT):
+                figures = nb.play_step(game, *batch)
         figures.tolist()  # waits for the device
         seconds += time.perf_counter() - began
         fake = nb.sample(game.average, len(real), seed=0)
