@@ -17,13 +17,18 @@ import shared
 
 
 def draw(rows: dict[str, dict], path: Path) -> None:
-    """Draw the frontier between clear digits and varied ones, a row as its number."""
-    figure, axis = plt.subplots(figsize=(15, 9), layout="constrained")
-    for number, (name, row) in enumerate(rows.items(), start=1):
-        style = {"marker": f"${number}$", "s": 90, "color": f"C{number % 10}"}
-        axis.scatter(row["recall"], row["sure"], label=name, **style)
+    """Draw the frontier between clear digits and varied ones; rows named "A, ..." are an A."""
+    groups: dict[str, list] = {}
+    for name, row in rows.items():
+        group = name.split(",")[0].split(":")[0]
+        groups.setdefault(group, []).append((row["recall"], row["sure"], name))
+    figure, axis = plt.subplots(figsize=(11, 6), layout="constrained")
+    for number, (group, points) in enumerate(groups.items()):
+        *place, names = zip(*points)
+        style = {"marker": f"${group[0]}$", "s": 70, "color": f"C{number % 10}"}
+        axis.scatter(*place, label=names[0], **style)
     axis.set(xlabel="recall: varied", ylabel="sure: clear")
-    figure.legend(loc="outside right upper", fontsize=7, ncols=2)
+    figure.legend(loc="outside lower center", fontsize=8, ncols=2)
     figure.savefig(path, dpi=80)
 
 
