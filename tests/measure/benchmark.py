@@ -106,7 +106,7 @@ def make(stair: SimpleNamespace) -> Callable[[int], float]:
         torch.set_float32_matmul_precision(stair.precision)
         began = time.perf_counter()
         for step in range(1, steps + 1):
-            with torch.autocast("cpu", torch.bfloat16, enabled=stair.short):
+            with torch.autocast("cpu", torch.bfloat16, enabled=stair.short, cache_enabled=False):
                 figures = nb.play_step(game, *next(batches))
             if step % stair.read_every == 0 or step == steps:
                 figures.tolist()  # waits for the device

@@ -29,7 +29,7 @@ def reach(goal: float, recipe: str, settings: dict, judge) -> dict[str, float]:
     while distance > goal and game.step < config.epochs * len(loader):
         began = time.perf_counter()
         for batch in itertools.islice(batches, 100):
-            with torch.autocast("cpu", torch.bfloat16, enabled=nb.SHORT):
+            with torch.autocast("cpu", torch.bfloat16, enabled=nb.SHORT, cache_enabled=False):
                 figures = nb.play_step(game, *batch)
         figures.tolist()  # waits for the device
         seconds += time.perf_counter() - began
