@@ -189,13 +189,16 @@ def test_a_loader_of_another_configuration_is_refused(nb, runs, mnist, tiny, cpu
 
 
 @pytest.mark.parametrize("short", [False, True])
-def test_sixteen_bits_are_for_products_alone(nb, runs, loader, tiny, cpu, monkeypatch, short):
-    monkeypatch.setattr(nb, "SHORT", short)
+def test_layers_compute_in_sixteen_bits_and_weights_and_losses_do_not(
+    nb, runs, loader, tiny, cpu, monkeypatch, short
+):
+    sixteen = torch.autocast("cpu", torch.bfloat16, enabled=short, cache_enabled=False)
+    monkeypatch.setattr(nb, "SHORT", sixteen)
     play_step, products, figures = nb.play_step, [], []
 
     def watch(game, real, labels):
         hook = game.discriminator.layers[1].register_forward_hook(
-            lambda _, images, logits: products.append(logits.dtype)
+            lambda _, inputs, outputs: products.append(outputs.dtype)
         )
         figures.append(play_step(game, real, labels))
         hook.remove()

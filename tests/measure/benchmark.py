@@ -11,6 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -64,7 +65,7 @@ TEXTBOOK = {
     "fused": False,
     "average": False,
     "precision": "highest",
-    "short": False,
+    "products": nullcontext(),
 }
 STAIRS = {
     "the textbook's loop": {},
@@ -81,7 +82,7 @@ STAIRS = {
     "spectral normalisation": {"players": nb.PLAYERS["mlp"]},
     "the average": {"average": True},
     "'high' precision": {"precision": "high"},
-    "16-bit products, if the processor has them: the default recipe": {"short": nb.SHORT},
+    "16-bit products, if the processor has them: the default recipe": {"products": nb.SHORT},
 }
 
 
@@ -106,7 +107,7 @@ def make(stair: SimpleNamespace) -> Callable[[int], float]:
         torch.set_float32_matmul_precision(stair.precision)
         began = time.perf_counter()
         for step in range(1, steps + 1):
-            with torch.autocast("cpu", torch.bfloat16, enabled=stair.short, cache_enabled=False):
+            with stair.products:
                 figures = nb.play_step(game, *next(batches))
             if step % stair.read_every == 0 or step == steps:
                 figures.tolist()  # waits for the device

@@ -14,7 +14,6 @@ import time
 from dataclasses import replace
 
 import shared
-import torch
 from shared import nb, real
 
 
@@ -29,7 +28,7 @@ def reach(goal: float, recipe: str, settings: dict, judge) -> dict[str, float]:
     while distance > goal and game.step < config.epochs * len(loader):
         began = time.perf_counter()
         for batch in itertools.islice(batches, 100):
-            with torch.autocast("cpu", torch.bfloat16, enabled=nb.SHORT, cache_enabled=False):
+            with nb.SHORT:
                 figures = nb.play_step(game, *batch)
         figures.tolist()  # waits for the device
         seconds += time.perf_counter() - began
