@@ -3,16 +3,13 @@
 Usage: python tests/measure/benchmark.py [STEPS [ROUNDS]]      (50 and 12; five minutes)
 
 Each row changes one thing and keeps all changes above it; all rows are measured in turns, some
-steps of each in every round, and the median of the rounds is printed. The loop is always the
-notebook's `play_step`: what textbooks do otherwise is in the pieces that it is given.
+steps of each in every round, and the median of the rounds is printed. All play the page's losses.
 """
 
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from dataclasses import replace
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import shared
@@ -35,82 +32,86 @@ class PerImage(Dataset):
         return self.transform(Image.fromarray(images[index].numpy())), int(labels[index])
 
 
-class Unfrozen(nb.TextbookDiscriminator):
-    """It gets gradients for its weights in the generator's turn, too, for nothing."""
-
-    def requires_grad_(self, requires_grad: bool = True) -> "Unfrozen":
-        return self
-
-
-class TwoPasses(Unfrozen):
-    """It takes real images and fakes one after the other."""
-
-    def forward(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        return torch.cat([super(TwoPasses, self).forward(part) for part in images.split(100)])
-
-
-class WithoutDropout(nb.Discriminator):
-    """The default's discriminator without its norm."""
-
-    normalize = staticmethod(lambda layer: layer)
-
-
+WIDE, OWN = ((256, 512, 1024), (1024, 512, 256)), ((256, 512), (512, 256, 128))
+PLAIN = {"faces": 0, "batch_norm": False}  # of the generator
 TEXTBOOK = {
-    "config": nb.RECIPES["classic"],
-    "players": (nb.TextbookGenerator, TwoPasses),
-    "loader": lambda config: DataLoader(
-        PerImage(), config.batch_size, shuffle=True, drop_last=True
-    ),
+    "tensors": False,
+    "one_pass": False,
+    "only_g": False,
+    "same_fakes": False,
     "read_every": 1,
     "fused": False,
-    "average": False,
-    "precision": "highest",
-    "products": nullcontext(),
+    "widths": WIDE,
+    "g": PLAIN,
+    "d": {"dropout": 0.3},
+    "averaging": 0.0,
 }
 STAIRS = {
     "the textbook's loop": {},
-    "all images in one tensor": {
-        "loader": lambda config: nb.make_loader(images, labels, config, nb.device)
-    },
-    "real images and fakes in one pass": {"players": (nb.TextbookGenerator, Unfrozen)},
-    "discriminator frozen in the generator's turn": {"players": nb.PLAYERS["textbook"]},
+    "all images in one tensor": {"tensors": True},
+    "real images and fakes in one pass": {"one_pass": True},
+    "no gradients for D in G's turn": {"only_g": True},
+    "the same fakes in both turns": {"same_fakes": True},
     "losses read every 50 steps": {"read_every": 50},
-    "fused Adam: `classic`, but for the average": {"fused": True},
-    "the default's widths": {"config": nb.RECIPES["mlp"]},
-    "no dropout": {"players": (nb.TextbookGenerator, WithoutDropout)},
-    "batch normalisation, and a die": {"players": (nb.DieGenerator, WithoutDropout)},
-    "spectral normalisation": {"players": nb.PLAYERS["mlp"]},
-    "the average": {"average": True},
-    "'high' precision": {"precision": "high"},
-    "16-bit products, if the processor has them: the default recipe": {"products": nb.SHORT},
+    "fused Adam": {"fused": True},
+    "the default's widths": {"widths": OWN},
+    "no dropout": {"d": {}},
+    "batch normalisation, and a die": {"g": {}},
+    "spectral normalisation": {"d": {"norm": nb.spectral_norm}},
+    "the average: the default recipe": {"averaging": 0.998},
 }
 
 
-def endless(loader: DataLoader) -> Iterator:
-    while True:
-        yield from ((real.to(nb.device), kinds.to(nb.device)) for real, kinds in loader)
+def turn(optimizer: torch.optim.Optimizer, loss: torch.Tensor) -> torch.Tensor:
+    """Take a step down a loss, with gradients for all that it reaches."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+def play_step(match: nb.Match, real: torch.Tensor, stair: SimpleNamespace) -> torch.Tensor:
+    """Play a step as `stair` says; return both losses."""
+    g, d = match.generator, match.discriminator
+    fake = g(g.latent(len(real)))
+    if stair.one_pass:
+        loss_d = nb.turn_of_d(match, real, fake)
+    else:
+        loss_d = turn(match.optimizer_d, nb.discriminator_loss(d(real), d(fake.detach())))
+    if not stair.same_fakes:
+        fake = g(g.latent(len(real)))
+    if stair.only_g:
+        loss_g = nb.turn_of_g(match, fake)
+    else:
+        loss_g = turn(match.optimizer_g, nb.generator_loss(d(fake)))
+    if match.average:
+        match.average.update_parameters(g)
+    return torch.stack([loss_d, loss_g])
 
 
 def make(stair: SimpleNamespace) -> Callable[[int], float]:
     """Return a function that plays so many steps as `stair` says; it returns ms a step."""
-    nb.PLAYERS["stair"] = stair.players
-    config = replace(stair.config, players="stair")
-    game = nb.Game(config, nb.device)
-    if not stair.average:
-        game = nb.Match(game.generator, game.discriminator, config.lr_g, config.lr_d, config.betas)
+    widths_g, widths_d = stair.widths
+    players = (
+        nb.DieGenerator(**stair.g, widths=widths_g),
+        nb.Discriminator(widths=widths_d, **stair.d),
+    )
+    match = nb.Match(*(player.to(nb.device) for player in players), averaging=stair.averaging)
     if not stair.fused:
-        game.optimizer_g = torch.optim.Adam(game.generator.parameters(), config.lr_g)
-        game.optimizer_d = torch.optim.Adam(game.discriminator.parameters(), config.lr_d)
-    batches = endless(stair.loader(config))
+        match.optimizer_g = torch.optim.Adam(match.generator.parameters())
+        match.optimizer_d = torch.optim.Adam(match.discriminator.parameters())
+    if stair.tensors:
+        loader = nb.make_loader(images, labels)
+    else:
+        loader = DataLoader(PerImage(), 100, shuffle=True, drop_last=True)
+    batches = nb.chain.from_iterable(nb.repeat(loader))
 
     def play(steps: int) -> float:
-        torch.set_float32_matmul_precision(stair.precision)
         began = time.perf_counter()
         for step in range(1, steps + 1):
-            with stair.products:
-                figures = nb.play_step(game, *next(batches))
+            losses = play_step(match, next(batches)[0].to(nb.device), stair)
             if step % stair.read_every == 0 or step == steps:
-                figures.tolist()  # waits for the device
+                losses.tolist()  # waits for the device
         return (time.perf_counter() - began) / steps * 1e3
 
     return play
@@ -127,10 +128,10 @@ def main(steps: int = 50, rounds: int = 12) -> None:
         for name, play in stairs.items():
             times[name].append(play(steps))
     print(f"{shared.machine()}; medians of {rounds} rounds of {steps} steps")
-    print("\n| each row keeps what is above it | ms a step | times as fast |\n|---|---:|---:|")
     medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, median in medians.items():
-        print(f"| {name} | {median:.1f} | {medians[next(iter(medians))] / median:.2f} |")
+    first = medians["the textbook's loop"]
+    rows = {k: {"ms a step": value, "times as fast": first / value} for k, value in medians.items()}
+    shared.print_rows(rows)
 
 
 if __name__ == "__main__":

@@ -1,41 +1,29 @@
-"""What the scripts share: the notebook's definitions, MNIST, and how a training is measured."""
+"""What the scripts share: the notebook's definitions, MNIST, the judge, and tables."""
 
-import ast
-import contextlib
-import itertools
+import json
 import os
 import platform
-import shutil
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
+from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tests/
 from conftest import ROOT, load_definitions
 
-REFERENCE = ROOT / "runs" / "reference"
-WORST = {"frechet_distance": max, "seconds": max}  # of the other figures the smallest is the worst
+MEASURE, REFERENCE = ROOT / "tests" / "measure", ROOT / "runs" / "reference"
 os.environ.setdefault("DATA_DIR", str(ROOT / "data"))
 sys.stdout.reconfigure(line_buffering=True)  # each line as soon as it is there, also in a file
 nb = load_definitions()
-nb.display = lambda *_, **__: SimpleNamespace(update=lambda _: None)  # no page to show fakes on
+nb.display = lambda *_, **__: None  # there is no page to show fakes on
 scratch = tempfile.TemporaryDirectory()  # until this process ends
 nb.RUNS = Path(scratch.name)
+REHEARSAL = nb.SIZE is nb.SMALL
 images, labels = (part[: nb.SIZE["images"]] for part in nb.load_mnist())
-real = nb.load_mnist(train=False)[0][: nb.SIZE["samples"], None] / 255
-
-
-def machine() -> str:
-    """Return what a record must say of the machine."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    name, threads = names[0] if names else platform.processor(), torch.get_num_threads()
-    return f"{name}, {threads} threads, device {nb.device}, torch {torch.__version__}"
+test_images = nb.load_mnist(train=False)[0][: nb.SIZE["test"], None] / 255
+MEAN = round(images.float().mean().item() / 127.5 - 1, 4)
 
 
 def halve(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -51,60 +39,57 @@ def load_judge(path: Path = REFERENCE / "judge.pt") -> torch.nn.Module:
     return nb.load_judge(images, labels, path)
 
 
-def train(config, judge: torch.nn.Module | None = None):
-    """Return a finished run of `config`, and the seconds it took without measuring and logging."""
-    if nb.SMOKE_TEST:
-        config = replace(config, epochs=min(config.epochs, 2))
-
-    def quick_look(generator: torch.nn.Module) -> dict[str, float]:
-        figures = nb.evaluate(generator, judge, real[::5])
-        return {"distance_2000": figures["frechet_distance"], "sure": figures["sure"]}
-
-    loader = nb.make_loader(images, labels, config, nb.device)
-    with contextlib.redirect_stdout(sys.stderr):  # standard output is for results
-        run = nb.train(config, loader, nb.device, measure=judge and quick_look)
-    if run.epoch < config.epochs:
-        raise KeyboardInterrupt  # which `train` ends with in good order, for a reader
-    rates = [row[name] for row in run.history if (name := "speed/images_per_second") in row]
-    return run, sum(len(loader) * config.batch_size / rate for rate in rates)
+def machine() -> str:
+    """Return what a record must say of the machine."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    name, threads = names[0] if names else platform.processor(), torch.get_num_threads()
+    return f"{name}, {threads} threads, device {nb.device}, torch {torch.__version__}"
 
 
-def variants(words: list[str]) -> tuple[str, list[dict]]:
-    """Return the recipe named first, or `mlp`, and all combinations of the `FIELD=VALUE` after it.
-
-    A field may be named more than once.
+def recall(real: torch.Tensor, fake: torch.Tensor) -> float:
+    """Return the share of real features inside any ball that reaches from a fake to its
+    third-nearest fake: Kynkäänniemi et al. (2019).
     """
-    recipe = words[0] if words and "=" not in words[0] else "mlp"
-    settings: dict[str, list] = {}
-    for field, text in (word.split("=", 1) for word in words if "=" in word):
-        is_text = isinstance(getattr(nb.Config, field, None), str)
-        settings.setdefault(field, []).append(text if is_text else ast.literal_eval(text))
-    return recipe, [dict(zip(settings, values)) for values in itertools.product(*settings.values())]
+    inside = torch.zeros(len(real), dtype=torch.bool)
+    for some in fake.split(1000):
+        radius = torch.cdist(some, fake).topk(4, largest=False).values[:, -1:]
+        inside |= (torch.cdist(some, real) <= radius).any(0)
+    return inside.float().mean().item()
 
 
-def name_of(settings: dict) -> str:
-    """Return a row's name."""
-    return ", ".join(f"{field} {value}" for field, value in settings.items()) or "as it is"
+def assess(judge: torch.nn.Module, fake: torch.Tensor) -> dict[str, float]:
+    """Return the page's measures of images in [0, 1], recall, and how evenly the digits come."""
+    measures = nb.assess(judge, fake, test_images)
+    features = (F.normalize(judge[:-3](some)) for some in (test_images, fake))
+    digits = judge(fake).argmax(1).bincount(minlength=10) / len(fake)
+    shares = {"rarest": digits.min().item(), "commonest": digits.max().item()}
+    return measures | {"recall": recall(*features)} | shares
 
 
-def measure(recipe: str, settings: dict, judge: torch.nn.Module) -> dict[str, float]:
-    """Train a recipe with other `settings` (also `Class.attribute`); return its figures."""
-    fields = settings.copy()
-    for name in [name for name in settings if "." in name]:  # Discriminator.gain, say
-        owner, attribute = name.split(".")
-        setattr(getattr(nb, owner), attribute, fields.pop(name))
-    run, seconds = train(replace(nb.RECIPES[recipe], **fields))
-    shutil.rmtree(run.directory)
-    return nb.evaluate(run.generator, judge, real) | {"seconds": seconds}
+def read(path: Path) -> list[dict]:
+    """Return the rows of a file of JSON lines; none if there is no file."""
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def print_rows(rows: dict[str, dict[str, float]], head: bool = True) -> None:
-    """Print rows of figures by name as a table in Markdown; with `head` for a new one."""
+def append(path: Path, row: dict) -> None:
+    """Add a row to a file of JSON lines."""
+    with open(path, "a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def text_of(value: float | str) -> str:
+    """Return a number in three digits or more, and words as they are."""
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def print_rows(rows: dict[str, dict]) -> None:
+    """Print rows of numbers by name as a table in Markdown."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    if head:
-        print(f"\n| {' | '.join(['', *(name.replace('_', ' ') for name in names)])} |")
-        print("|---|" + "---:|" * len(names))
+    print(f"\n| {' | '.join(['', *(name.replace('_', ' ') for name in names)])} |")
+    print("|---|" + "---:|" * len(names))
     for title, row in rows.items():
-        numbers = (row.get(name) for name in names)
-        texts = ("" if n is None else f"{n:.3g}" if n < 1000 else f"{n:.0f}" for n in numbers)
-        print(f"| {' | '.join([title, *texts])} |")
+        print(f"| {' | '.join([title, *(text_of(row.get(name, '')) for name in names)])} |")
