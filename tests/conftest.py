@@ -119,6 +119,14 @@ def nb() -> types.ModuleType:
     return load_definitions()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def event_files_in_order() -> None:
+    """Number TensorBoard's files from 1000 on: of one second, it reads number 10 before number 9."""
+    from tensorboard.summary.writer import event_file_writer
+
+    event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
+
+
 @pytest.fixture(scope="session")
 def cells() -> list[dict]:
     """The notebook's cells, each with its source as one string."""

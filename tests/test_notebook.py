@@ -26,7 +26,7 @@ REFERENCE = ROOT / "runs" / "reference"
 # these two.
 LIMITS = {
     "code cells": 72,
-    "code lines": 871,
+    "code lines": 872,
     "words": 6500,
     "code cells before the first training": 24,
     "code lines before the first training": 233,
@@ -190,9 +190,9 @@ def test_bookkeeping_is_folded_in_jupyter_and_in_colab_and_says_that_it_may_be_s
         assert re.match(r"# @title .*\bskip", cell["source"].splitlines()[0]), cell["id"]
 
 
-def test_no_other_cell_is_folded(cells):
+def test_no_other_cell_but_checks_is_folded(cells):
     for cell in cells:
-        if "bookkeeping" not in tags(cell):
+        if not {"bookkeeping", "check"} & {*tags(cell)}:
             assert not {"jupyter", "cellView"} & cell["metadata"].keys(), cell["id"]
 
 

@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -400,8 +399,8 @@ def jupyter(notebook, tmp_path_factory):
                 tree = "lab/tree" if application == "lab" else "notebooks"
                 yield f"http://127.0.0.1:{port}/{tree}/{notebook.name}?token={token}"
             finally:
-                server.send_signal(signal.SIGTERM)
-                server.wait(timeout=20)
+                server.kill()  # it has no kernel, and nothing to save
+                server.wait(timeout=60)
 
     return start
 
