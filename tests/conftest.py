@@ -121,7 +121,7 @@ def nb() -> types.ModuleType:
 
 @pytest.fixture(scope="session", autouse=True)
 def event_files_in_order() -> None:
-    """Number TensorBoard's files from 1000 on: of one second, it reads number 10 before number 9."""
+    """Number TensorBoard's files from 1000 on: within a second it would read 10 before 9."""
     from tensorboard.summary.writer import event_file_writer
 
     event_file_writer._global_uid = event_file_writer.AtomicCounter(1000)
