@@ -267,7 +267,7 @@ def ring(page) -> SimpleNamespace:
     """The controls of the ring to play by hand, and the picture that they change."""
     section = cell(page, "ring-hands")
     picture = section.locator("img.widget-image")
-    names = "step D", "step G", "reset"
+    names = "turn of D", "turn of G", "reset"
     picture.click()  # the first click into a cell may scroll it away from under the pointer
     return SimpleNamespace(
         section=section,
@@ -281,7 +281,7 @@ def test_the_ring_and_its_controls_fit_on_one_screen(ring):
     assert ring.section.locator(".widget-vbox").bounding_box()["height"] < 800
 
 
-@pytest.mark.parametrize("name", ["step D", "step G"])
+@pytest.mark.parametrize("name", ["turn of D", "turn of G"])
 def test_a_step_on_the_ring_changes_the_picture(ring, name):
     before = pixels(ring.picture)
     ring.buttons[name].click()
@@ -293,7 +293,7 @@ def test_a_rate_of_the_ring_can_be_changed(ring):
     rate.get_by_role("slider").press("Home")  # the lowest
     expect(rate.locator(".widget-readout")).to_have_text(re.compile("0.00001|1e-5"))
     before = pixels(ring.picture)
-    ring.buttons["step D"].click()
+    ring.buttons["turn of D"].click()
     wait_for(ring.picture, lambda _, now: now != before)
 
 

@@ -89,7 +89,7 @@ NUMPYS = {
         {"betas": (0, 0.999)},
         {"betas": [0.5, 0.9]},
         {"generator_widths": ()},
-        {"players": "textbook", "batch_size": 1},  # there is no batch normalisation to mind
+        {"players": "classic", "batch_size": 1},  # there is no batch normalisation to mind
         {"players": "conv", "generator_widths": (8, 4, 4), "shape": (1, 29, 31)},
         {"players": "conv", "generator_widths": (8, 4, 4), "shape": (3, 32, 40)},
         {"shape": (3, 32, 40)},

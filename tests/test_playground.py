@@ -194,7 +194,6 @@ def test_the_canvas_is_what_draw_draws(nb, die, frame, place):
     [
         {"faces": 0, "latent_dim": 30},
         {"faces": 0, "batch_norm": False},
-        {"faces": 0, "leak": 0},
         {"faces": 10, "conditional": True},
         {"shape": (3, 9, 7)},
     ],
@@ -268,10 +267,10 @@ def test_one_face_is_pressed_for_a_screen_reader(frame):
 
 
 @in_browser
-def test_another_hand_draws_new_normal_numbers_and_keeps_the_face(frame):
+def test_another_style_draws_new_normal_numbers_and_keeps_the_face(frame):
     frame.evaluate("show(0, 0, 5)")
     before = frame.evaluate("latent")
-    frame.get_by_role("button", name="another hand").click()
+    frame.get_by_role("button", name="another style").click()
     now = frame.evaluate("latent")
     assert now[-20:] == before[-20:]
     assert all(first != second for first, second in zip(now[:-20], before[:-20]))

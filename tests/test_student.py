@@ -99,8 +99,9 @@ MISTAKES = {
     ),
     "saturating": ("losses", G + "return (1 - fake.sigmoid()).log().mean()", "saturating"),
     "no minus": ("losses", G + "return F.logsigmoid(fake).mean()", "Not"),
-    "only real": ("losses", D + "return F.softplus(-real).mean()", "Half of D's loss"),
-    "only fake": ("losses", D + "return F.softplus(fake).mean()", "Half of D's loss"),
+    "only real": ("losses", D + "return F.softplus(-real).mean()", "that of the fakes"),
+    "only fake": ("losses", D + "return F.softplus(fake).mean()", "that of the real images"),
+    "real twice": ("losses", D + "return 2 * F.softplus(-real).mean()", "Not"),
     "another loss": (
         "losses",
         D + "return (real - 1).square().mean() + fake.square().mean()",

@@ -189,7 +189,7 @@ def test_a_run_resumed_for_more_epochs_is_the_run_that_did_not_stop(
     [
         {"players": "conv", "generator_widths": (8, 4), "discriminator_widths": (4, 8)},
         {"conditional": True},
-        {"players": "textbook"},  # dropout
+        {"players": "classic"},  # dropout
         {"averaging": 0.0},
     ],
     ids=str,

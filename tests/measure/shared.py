@@ -22,7 +22,8 @@ scratch = tempfile.TemporaryDirectory()  # until this process ends
 nb.RUNS = Path(scratch.name)
 REHEARSAL = nb.SIZE is nb.SMALL
 images, labels = (part[: nb.SIZE["images"]] for part in nb.load_mnist())
-test_images = nb.load_mnist(train=False)[0][: nb.SIZE["test"], None] / 255
+test_images, test_labels = (part[: nb.SIZE["test"]] for part in nb.load_mnist(train=False))
+test_images = test_images[:, None] / 255
 MEAN = round(images.float().mean().item() / 127.5 - 1, 4)
 
 
@@ -66,6 +67,16 @@ def assess(judge: torch.nn.Module, fake: torch.Tensor) -> dict[str, float]:
     digits = judge(fake).argmax(1).bincount(minlength=10) / len(fake)
     shares = {"rarest": digits.min().item(), "commonest": digits.max().item()}
     return measures | {"recall": recall(*features)} | shares
+
+
+def distance_evenly(generator: torch.nn.Module, judge: torch.nn.Module) -> float:
+    """Return the Fréchet distance of a generator's fakes, so chosen by the judge that each digit
+    comes as often as among the test digits (or as often as it comes at all, in four times as many).
+    """
+    pool = nb.sample(generator, 4 * len(test_images), seed=1)
+    digits = judge(pool).argmax(1)
+    chosen = [pool[digits == digit][:n] for digit, n in enumerate(test_labels.bincount())]
+    return nb.frechet_distance(judge[:-2](test_images), judge[:-2](torch.cat(chosen)))
 
 
 def read(path: Path) -> list[dict]:
