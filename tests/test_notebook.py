@@ -263,7 +263,7 @@ def test_no_output_is_an_error_or_a_warning(outputs):
 
 def test_the_outputs_are_of_a_full_run_not_of_a_rehearsal(nb, cells):
     (training,) = (cell for cell in cells if cell["id"] == "training")
-    assert f"fakes after step {600 * nb.Config().epochs}." in text_of(training["outputs"])
+    assert f"by mlp, step {600 * nb.Config().epochs}." in text_of(training["outputs"])
 
 
 def test_nothing_names_a_folder_of_the_machine_that_made_it(cells):
