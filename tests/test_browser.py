@@ -34,7 +34,7 @@ if not os.environ.get("CI") and not (CHROMIUM and sync_playwright):
     pytest.skip("needs Chromium and the playwright package", allow_module_level=True)
 
 CODE = [cell for cell in read_cells() if cell["cell_type"] == "code"]
-ROW = "img[alt^='Sixteen fakes after step']"
+ROW = "img[alt^='Sixteen fakes by mlp, step']"
 WATCH = f"""number => {{  // write down how many rows of fakes a cell shows, at each change
     window.rows = [];
     const look = () => {{
