@@ -170,6 +170,16 @@ def default() -> nb.Match:
     return ablation.make_match(ablation.DEFAULT)
 
 
+def dcgan() -> nb.Match:
+    """GAN_for_MNIST.ipynb, the DCGAN of its section 10."""
+    return nb.make_match(nb.RECIPES["dcgan"], nb.device)
+
+
+def page_step(match: nb.Match, real: Tensor) -> None:
+    """Play a step as the page does, at rates that stay."""
+    nb.play_step(match, real)
+
+
 def new_fakes(match: nb.Match, real: Tensor) -> None:
     """Play D's turn, then G's with fakes of its own."""
     with torch.no_grad():
@@ -235,6 +245,7 @@ class Game:
 
 GAMES = {
     "default": Game(default, default_step, 100, 13),
+    "dcgan": Game(dcgan, page_step, 100, 18),
     "classic": Game(classic, new_fakes, 100, 100),
     "gan.py": Game(gan_py, generator_first, 64, 200),
     "cs231n": Game(cs231n, new_fakes, 128, 10, n=50_000, shuffled=False),
