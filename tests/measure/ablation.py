@@ -160,8 +160,8 @@ def look_at_d(match: nb.Match, real: torch.Tensor) -> dict[str, float]:
     return seen | {"auc": (1 + pairs).mean().item() / 2}
 
 
-def run(game: dict, seed: int, judge: torch.nn.Module) -> dict:
-    """Play a game; return its measures, with the average and without it."""
+def run(game: dict, seed: int, judge: torch.nn.Module, assess=shared.assess) -> dict:
+    """Play a game; return its measures, `assess(judge, fakes)`, with and without the average."""
     torch.manual_seed(seed)
     match = make_match(game)
     loader = nb.make_loader(shared.images, labels)
@@ -182,7 +182,7 @@ def run(game: dict, seed: int, judge: torch.nn.Module) -> dict:
     row["ms of a core a step"] = 1000 * seconds / match.step
     for name, artist in (("average", nb.artist(match)), ("last", match.generator)):
         fake = nb.sample(artist, len(shared.test_images), seed=0)
-        row[name] = shared.assess(judge, fake)
+        row[name] = assess(judge, fake)
     row["evenly"] = shared.distance_evenly(nb.artist(match), judge)
     return row
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
+import ablation
 import shared
 import torch
 from shared import nb
@@ -94,15 +95,15 @@ def floor(opinion: Callable[[Tensor], dict[str, float]]) -> dict[str, dict]:
 
 def main(path: Path, names: list[str], seed: int, opinion: Callable) -> None:
     """Play the games of the ablation that `path` lacks; append both judges' measures."""
-    import ablation  # here, so that it may import this file
+    judge = shared.load_judge()
 
-    judge, assess = shared.load_judge(), shared.assess
-    # ablation.run measures with this, the generator's average and then the last generator
-    shared.assess = lambda judge, fake: assess(judge, fake) | opinion(fake)
+    def assess(judge: nn.Module, fake: Tensor) -> dict[str, float]:
+        return shared.assess(judge, fake) | opinion(fake)
+
     for name in names:
         if any((row["name"], row["seed"]) == (name, seed) for row in shared.read(path)):
             continue
-        measures = ablation.run(ablation.GAMES[name], seed, judge)["average"]
+        measures = ablation.run(ablation.GAMES[name], seed, judge, assess)["average"]
         shared.append(path, {"name": name, "seed": seed, "measures": measures})
         print(name, seed, {key: round(value, 3) for key, value in measures.items()})
 
