@@ -14,13 +14,12 @@ import tempfile
 import textwrap
 import types
 from contextlib import chdir
-from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOK = ROOT / "GAN_for_MNIST.ipynb"
+NOTEBOOK = Path(os.environ.get("NOTEBOOK", ROOT / "GAN_for_MNIST.ipynb")).absolute()
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses a folder that all its runs share
@@ -58,7 +57,7 @@ def read_cells(path: Path = NOTEBOOK) -> list[dict]:
 def load_definitions() -> types.ModuleType:
     """Run the cells tagged `define`, and no others, as a module."""
     module = types.ModuleType("gan_for_mnist")
-    sys.modules[module.__name__] = module  # dataclasses look themselves up there
+    sys.modules[module.__name__] = module
     for cell in read_cells():
         if "define" in cell["metadata"].get("tags", []):
             name = f"<cell {cell['id']}>"
@@ -69,41 +68,55 @@ def load_definitions() -> types.ModuleType:
     return module
 
 
+def register_tiny(nb: types.ModuleType) -> None:
+    """Add the recipe `tiny` to a module of definitions: small players, two epochs in a second."""
+    from torch import nn  # here, since loading it is slow and collecting does not need it
+
+    def tiny_players():
+        generator = nn.Sequential(
+            *(nb.Die(5), nn.Linear(20, 32), nn.BatchNorm1d(32), nn.LeakyReLU(0.2)),
+            *(nn.Linear(32, 784), nn.Tanh(), nn.Unflatten(1, (1, 28, 28))),
+        )
+        generator.latent_size = 20
+        layers = nn.Flatten(), nn.Linear(784, 32), nn.LeakyReLU(0.2), nn.Dropout(0.1)
+        return generator, nn.Sequential(*layers, nn.Linear(32, 1), nn.Flatten(0))
+
+    nb.PLAYERS["tiny"] = tiny_players
+    small = {"players": "tiny", "batch_size": 10, "epochs": 2, "steady_epochs": 1}
+    nb.RECIPES["tiny"] = nb.RECIPES["mlp"] | small
+
+
 def same_weights(first, second) -> bool:
     """Tell whether two networks have the same state, bit for bit."""
-    import torch  # here, since loading it is slow and collecting does not need it
+    import torch
 
     ours, theirs = first.state_dict(), second.state_dict()
     return all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def same_run(first: Path, second: Path) -> bool:
-    """Tell whether two directories hold the same run: players, optimisers, average, and history,
-    but for how it was measured.
-    """
+    """Tell whether two directories hold the same match, bit for bit."""
     import torch
 
-    ours, theirs = (torch.load(directory / "checkpoint.pt") for directory in (first, second))
-    for state in (ours, theirs):
-        state["history"] = [row for row in state["history"] if "loss/g" in row]
-        del state["config"], state["torch"]  # words can't be close
+    ours, theirs = (torch.load(directory / "match.pt") for directory in (first, second))
+    assert ours.pop("settings") == theirs.pop("settings")  # words can't be close
     torch.testing.assert_close(ours, theirs, rtol=0, atol=0)  # goes through dicts and lists
     return True
 
 
-def run_child(code: str, runs: Path, config) -> subprocess.CompletedProcess:
-    """Run `code` in a Python of its own that has the notebook, `nb`, a `config`, and six hundred
-    training `images` and their `labels`.
+def run_child(code: str, runs: Path) -> subprocess.CompletedProcess:
+    """Run `code` in a Python of its own that has the notebook, `nb`, its recipe `tiny`, and a
+    `loader` of sixty batches of ten.
     """
     head = f"""
         import os, sys
         import torch
         sys.path.insert(0, {str(ROOT / "tests")!r})
-        from conftest import load_definitions
+        from conftest import load_definitions, register_tiny
         torch.set_num_threads(1)
         nb = load_definitions()
-        config = nb.Config(**{asdict(config)!r})
-        images, labels = (part[:600] for part in nb.load_mnist())
+        register_tiny(nb)
+        loader = nb.make_loader(*(part[:600] for part in nb.load_mnist()), 10)
     """
     command = [sys.executable, "-c", textwrap.dedent(head) + textwrap.dedent(code)]
     environment = os.environ | {"RUNS_DIR": str(runs)}
@@ -135,47 +148,41 @@ def cells() -> list[dict]:
 
 @pytest.fixture(scope="session")
 def mnist(nb):
-    """MNIST's training images and labels."""
+    """MNIST's training images, from -1 to 1, and labels."""
     return nb.load_mnist(train=True)
 
 
 @pytest.fixture(scope="session")
 def digits(nb):
-    """MNIST's test images, float (10000, 1, 28, 28) in [0, 1], and labels."""
-    images, labels = nb.load_mnist(train=False)
-    return images[:, None] / 255, labels
+    """MNIST's test images, from -1 to 1, and labels."""
+    return nb.load_mnist(train=False)
 
 
 @pytest.fixture(scope="session")
 def judge(nb, mnist):
     """The judge that comes with the repository."""
-    return nb.load_judge(*mnist, ROOT / "runs" / "reference" / "judge.pt")
-
-
-@pytest.fixture(scope="session")
-def tiny(nb):
-    """A configuration that trains in about a second: two epochs of sixty steps."""
-    widths = {"generator_widths": (32, 64), "discriminator_widths": (64, 32)}
-    return replace(nb.Config(), batch_size=10, epochs=2, steady_steps=60, **widths)
-
-
-@pytest.fixture(scope="session")
-def cpu():
-    import torch
-
-    return torch.device("cpu")
+    return nb.load_judge(*mnist, str(ROOT / "runs" / "reference" / "judge.pt"))
 
 
 @pytest.fixture(scope="session")
 def few(mnist):
-    """Six hundred training images and labels: sixty steps of `tiny` an epoch."""
+    """Six hundred training images and labels."""
     return mnist[0][:600], mnist[1][:600]
 
 
 @pytest.fixture(scope="session")
-def loader(nb, few, tiny, cpu):
-    """Sixty batches of real digits."""
-    return nb.make_loader(*few, tiny.batch_size, cpu)
+def loader(nb, few):
+    """Sixty batches of ten real digits."""
+    return nb.make_loader(*few, 10)
+
+
+@pytest.fixture
+def tiny_match(nb, monkeypatch):
+    """Make a match of the recipe `tiny`, which is there during this test only."""
+    for name in ("PLAYERS", "RECIPES"):
+        monkeypatch.setattr(nb, name, dict(getattr(nb, name)))
+    register_tiny(nb)
+    return lambda **changes: nb.make_match("tiny", **changes)
 
 
 @pytest.fixture
@@ -183,28 +190,3 @@ def runs(nb, tmp_path, monkeypatch):
     """A folder of this test's own, not there yet, for its run directories."""
     monkeypatch.setattr(nb, "RUNS", tmp_path / "runs")
     return tmp_path / "runs"
-
-
-@pytest.fixture(scope="session")
-def run(nb, tiny, few, cpu, judge, digits, tmp_path_factory):
-    """A finished run of `tiny`, measured on a few samples after each epoch."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(nb, "RUNS", tmp_path_factory.mktemp("runs"))
-        some = digits[0][:200]
-        return nb.train(tiny, *few, cpu, measure=lambda g: nb.evaluate(g, judge, some))
-
-
-@pytest.fixture
-def damaged(run, tmp_path):
-    """A copy of a run's directory that a test may damage."""
-    return Path(shutil.copytree(run.directory, tmp_path / run.directory.name))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """A data folder of this test's own, with the four official files as they were packed."""
-    raw = tmp_path / "data" / "MNIST" / "raw"
-    raw.mkdir(parents=True)
-    for packed in (ROOT / "data" / "MNIST" / "raw").glob("*.gz"):
-        shutil.copyfile(packed, raw / packed.name)
-    return tmp_path / "data"

@@ -7,7 +7,6 @@ import contextlib
 import io
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import shared
@@ -28,20 +27,19 @@ def look() -> dict[str, float]:
 
 
 def main(epochs: int) -> None:
-    config, rows, asked = replace(nb.Config(), epochs=epochs), {}, []
+    match, rows = nb.make_match("mlp"), {}
+    loader = nb.make_loader(shared.images[:1000], shared.labels[:1000])
 
-    def measure(generator) -> dict[str, float]:
-        asked.append(generator)
-        epoch = len(asked) - 1  # `train` asks once before the first
+    def measure(artist) -> dict[str, float]:
+        epoch = match.step // len(loader)
         if epoch and epoch % (epochs // 10) == 0:
             rows[f"{epoch} epochs"] = look()
         return {}
 
-    images, labels = shared.images[:1000], shared.labels[:1000]
     with contextlib.redirect_stdout(io.StringIO()):
-        nb.train(config, images, labels, nb.device, measure=measure)
+        nb.train(match, loader, epochs, measure=measure)
     print(shared.machine())
-    shared.print_rows(rows)
+    print(shared.markdown("", rows))
 
 
 if __name__ == "__main__":

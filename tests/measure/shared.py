@@ -3,12 +3,14 @@
 import json
 import os
 import platform
+import re
+import signal
 import sys
 import tempfile
 from pathlib import Path
 
 import torch
-from torch.nn import functional as F
+from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # tests/
 from conftest import ROOT, load_definitions
@@ -16,27 +18,21 @@ from conftest import ROOT, load_definitions
 MEASURE, REFERENCE = ROOT / "tests" / "measure", ROOT / "runs" / "reference"
 os.environ.setdefault("DATA_DIR", str(ROOT / "data"))
 sys.stdout.reconfigure(line_buffering=True)  # each line as soon as it is there, also in a file
+signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # notes of work are taken away then
 nb = load_definitions()
 nb.display = lambda *_, **__: None  # there is no page to show fakes on
 scratch = tempfile.TemporaryDirectory()  # until this process ends
 nb.RUNS = Path(scratch.name)
-REHEARSAL = nb.SIZE is nb.SMALL
+REHEARSAL = nb.SIZE["images"] < 60_000
 images, labels = (part[: nb.SIZE["images"]] for part in nb.load_mnist())
 test_images, test_labels = (part[: nb.SIZE["test"]] for part in nb.load_mnist(train=False))
-test_images = test_images[:, None] / 255
-MEAN = round(images.float().mean().item() / 127.5 - 1, 4)
 
 
-def halve(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return weights in half precision, whole numbers (batch norm's counters) as they are."""
-    return {k: w.half() if w.is_floating_point() else w for k, w in weights.items()}
-
-
-def load_judge(path: Path = REFERENCE / "judge.pt") -> torch.nn.Module:
-    """Return the judge at `path`; teach one, and keep it there, if there is none."""
+def load_judge() -> nn.Module:
+    """Return the judge of all records; it is never taught again."""
+    path = REFERENCE / "judge.pt"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nb.save(path, halve(nb.load_judge(images, labels, path).state_dict()))
+        raise SystemExit(f"{path} is missing; with another judge the records would not compare.")
     return nb.load_judge(images, labels, path)
 
 
@@ -49,34 +45,19 @@ def machine() -> str:
     return f"{name}, {threads} threads, device {nb.device}, torch {torch.__version__}"
 
 
-def recall(real: torch.Tensor, fake: torch.Tensor) -> float:
-    """Return the share of real features inside any ball that reaches from a fake to its
-    third-nearest fake: Kynkäänniemi et al. (2019).
+def distance(drawings: Tensor, judge: nn.Module) -> float:
+    """Return the Fréchet distance of drawings, beside the test images."""
+    return nb.frechet_distance(judge[:-2](test_images), judge[:-2](drawings))
+
+
+def distance_evenly(artist: nn.Module, judge: nn.Module) -> float:
+    """Return the distance of drawings of which each digit comes as often as among the test digits,
+    or as often as it comes at all; chosen as the page chooses them, by the judge.
     """
-    inside = torch.zeros(len(real), dtype=torch.bool)
-    for some in fake.split(1000):
-        radius = torch.cdist(some, fake).topk(4, largest=False).values[:, -1:]
-        inside |= (torch.cdist(some, real) <= radius).any(0)
-    return inside.float().mean().item()
-
-
-def assess(judge: torch.nn.Module, fake: torch.Tensor) -> dict[str, float]:
-    """Return the page's measures of images in [0, 1], recall, and how evenly the digits come."""
-    measures = nb.assess(judge, fake, test_images)
-    features = (F.normalize(judge[:-3](some)) for some in (test_images, fake))
-    digits = judge(fake).argmax(1).bincount(minlength=10) / len(fake)
-    shares = {"rarest": digits.min().item(), "commonest": digits.max().item()}
-    return measures | {"recall": recall(*features)} | shares
-
-
-def distance_evenly(generator: torch.nn.Module, judge: torch.nn.Module) -> float:
-    """Return the Fréchet distance of a generator's fakes, so chosen by the judge that each digit
-    comes as often as among the test digits (or as often as it comes at all, in four times as many).
-    """
-    pool = nb.sample(generator, 4 * len(test_images), seed=1)
-    digits = judge(pool).argmax(1)
+    pool = nb.sample(artist, 3 * len(test_images), seed=1)
+    digits = torch.cat([judge(some).argmax(1) for some in pool.split(10_000)])
     chosen = [pool[digits == digit][:n] for digit, n in enumerate(test_labels.bincount())]
-    return nb.frechet_distance(judge[:-2](test_images), judge[:-2](torch.cat(chosen)))
+    return distance(torch.cat(chosen), judge)
 
 
 def read(path: Path) -> list[dict]:
@@ -97,10 +78,26 @@ def text_of(value: float | str) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
 
 
-def print_rows(rows: dict[str, dict]) -> None:
-    """Print rows of numbers by name as a table in Markdown."""
+def mean_of(values: list[float]) -> str:
+    """Return the mean of numbers, and their range where there are several."""
+    mean, low, high = map(text_of, (sum(values) / len(values), min(values), max(values)))
+    return f"{mean} ({low} to {high})" if len(values) > 1 else mean
+
+
+def markdown(title: str, rows: dict[str, dict]) -> str:
+    """Return rows of numbers by name as a table in Markdown."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    print(f"\n| {' | '.join(['', *(name.replace('_', ' ') for name in names)])} |")
-    print("|---|" + "---:|" * len(names))
-    for title, row in rows.items():
-        print(f"| {' | '.join([title, *(text_of(row.get(name, '')) for name in names)])} |")
+    lines = [f"| {' | '.join([title, *names])} |", "|---|" + "---:|" * len(names)]
+    for row_title, row in rows.items():
+        lines.append(f"| {' | '.join([row_title, *(text_of(row.get(n, '')) for n in names)])} |")
+    return "\n".join(lines)
+
+
+def fill(tables: dict[str, str]) -> None:
+    """Put tables after their marks, `<!-- table: NAME -->`, in the README and in the records."""
+    for path in (ROOT / "README.md", MEASURE / "README.md"):
+        text = path.read_text(encoding="utf-8")
+        for name, table in tables.items():
+            mark = f"<!-- table: {name} -->\n"
+            text = re.sub(rf"{mark}(\|.*\n)*", lambda _, new=mark + table: new + "\n", text)
+        path.write_text(text, encoding="utf-8")
