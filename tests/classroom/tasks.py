@@ -241,12 +241,12 @@ f"to {on_ring.discriminator(CENTRES).sigmoid().max():.2f}\"""",
 )""",
     ),
     "curves-answer": (
-        '"precision rises; rfffrrrfffrrrrff"',
+        '"precision rises"',
         """\
 "; ".join(
     f"{name}: distance {row['frechet_distance']:.2f}, precision {row['precision']:.2f}, "
     f"coverage {row['coverage']:.2f}"
-    for name, row in finals.items()
+    for name, row in final.items()
 )""",
     ),
     "copies-text": (
@@ -268,12 +268,6 @@ f"to {on_ring.discriminator(CENTRES).sigmoid().max():.2f}\"""",
     "conditional-text": (
         '"the 0 and the 1"',
         'f"least often right: {right.argmin()}; most often: {right.argmax()}"',
-    ),
-    "baselines-text": (
-        '"the best digits of all"',
-        """\
-"distances: "
-+ ", ".join(f"{name} {row['frechet_distance']:.1f}" for name, row in others.items())""",
     ),
     "failures-text": (
         '"at once; never"',
@@ -299,9 +293,9 @@ f"with it, at the end theta is {theta:.2f} and psi {psi:.2f}\"""",
 # Sentences that hold on the page only, as regular expressions, and what stands in their place.
 OTHER_WORDS = [
     (r" *\(Here (?:it is|they are) written\b[^)]*\)", ""),
-    (r"differ from those saved here", "differ from your neighbour's"),
+    (r"differ from those here", "differ from your neighbour's"),
     (r"Two things are done in a faster way", "Two things can be done in a faster way"),
-    (r"The check compares with your classifier's loss: ", "You know both from your classifier: "),
+    (r"The check compares with your classifier's loss", "Both are your classifier's loss"),
 ]
 # Descriptions of pictures that would answer the question above them: their code is seen first.
 OTHER_CODE = [
