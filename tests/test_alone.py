@@ -94,8 +94,8 @@ def test_the_page_writes_to_the_folder_for_runs_only(alone):
     assert all((directory / "generator.pt").exists() for directory in alone.runs)
 
 
-def test_the_page_keeps_two_runs_its_own_and_that_of_the_readers_pictures(alone):
-    assert len(alone.runs) == 2
+def test_the_page_keeps_one_run_and_its_exercises_none(alone):
+    assert len(alone.runs) == 1
 
 
 def test_every_solution_runs_as_printed_and_shows_something(solutions, alone):

@@ -78,7 +78,10 @@ def second_judge() -> Callable[[Tensor], dict[str, float]] | None:
 
 def draw(path: Path) -> Tensor:
     """Return as many drawings as there are test images, of the artist that is kept at `path`."""
-    return nb.sample(nb.load_generator(path), len(shared.test_images), seed=0)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    artist = nb.make_match(**state["settings"]).artist
+    artist.load_state_dict(state["artist"])
+    return nb.sample(artist, len(shared.test_images), seed=0)
 
 
 def subjects(paths: list[Path], known: set) -> dict[tuple[str, int], Callable[[], Tensor]]:
