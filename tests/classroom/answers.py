@@ -246,6 +246,10 @@ WRONG = {
             "    return -(p.log() + (1 - q).log()).mean()",
             "holds it there",
         ),
+        "a smaller epsilon": (
+            D + SCORES + "return -((p + 1e-12).log() + (1 - q + 1e-12).log()).mean()",
+            "+ 1e-8",
+        ),
         "of scores": (
             D + SCORES + "return F.binary_cross_entropy(p, 0 * p + 1) + "
             "F.binary_cross_entropy(q, 0 * q)",
@@ -501,6 +505,11 @@ WRONG = {
             "sums the diagonal",
         ),
         "covariance of images": (but(FRECHET, (".T.cov()", ".cov()")), "not equally large"),
+        "all features together": (
+            "def frechet_distance(real, fake):\n    return (real.mean() - fake.mean()) ** 2 + "
+            "(real.std() - fake.std()) ** 2",
+            "thrown together",
+        ),
         "pairs of images": (
             "def frechet_distance(real, fake):\n    return (real - fake).square().sum(1).mean()",
             "not equally large",

@@ -215,7 +215,7 @@ def task_cells(name: str, cell, check, asked) -> list[nbformat.NotebookNode]:
     else:
         source = f'{title}settle(globals(), """\n{packed}\n""")'
         source += "" if secret else f"\n{demo}"
-        cells.append(new_cell(f"check-{name}", source, "check"))
+        cells.append(new_cell(f"check-{name}", source, "check", "raises-exception"))
         cells[-1].metadata.task = name
     hints = [fold("Hint: a question", task["question"]), fold("Hint: the calls", task["call"])]
     if not asked.nbgrader and not asked.no_solutions:

@@ -86,7 +86,7 @@ axis.plot(places, hills[1], "r", label="density of fakes")
 axis.plot(places, best_score(*hills), "k--", label="best score")
 axis.set(xlabel="place", ylim=(0, 1.05))
 axis.legend(fontsize=8)
-show_figure("Two hills, and a curve that falls from 1 to 0 and is one half between them.")""",
+show_figure("Two hills, and the best score at each place.")""",
         "question": "Where is the derivative in $s$ zero? What is $s$ where both are as dense?",
         "call": "No call: the four signs `+ - * /` are enough",
     },
@@ -170,7 +170,7 @@ f"real {discriminator(real[:8]).sigmoid().mean():.2f}, "
 f"fake {discriminator(fake[:8]).sigmoid().mean():.2f} (means of eight)\"""",
     ),
     "hand-g-text": (
-        '"real 0.6, fake 0.6, and I will see circles"',
+        '"real 0.6, fake 0.6, and all differ"',
         """\
 f"real {discriminator(real[:8]).sigmoid().mean():.2f}, "
 f"fake {discriminator(fake[:8]).sigmoid().mean():.2f}, and the squares above\"""",
