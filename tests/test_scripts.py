@@ -24,7 +24,7 @@ COMMANDS = {  # by name; {} is a folder for what they write
     "record": "record.py gan.py --file {}/record.jsonl --target 1e9 --seeds 0 --threads 1".split(),
     "benchmark": "benchmark.py --steps 1 --rounds 1".split(),
     "endurance": ["endurance.py", "10"],
-    "opinion": "opinion.py --file {}/opinion.jsonl {}/ablation-the-default-0.pt".split(),
+    "opinion": "opinion.py --file {}/opinion.jsonl {}/ablation-the-default-0".split(),
 }
 ONE_BY_ONE = """
 import json, runpy, sys  # in one process: starting one takes longer than most of them

@@ -7,7 +7,7 @@ Plays the games that FILE (ablation.jsonl in this folder) does not have yet, row
 appends a JSON object a game, so it can be stopped and goes on where it stopped; two at once share
 the work (a `.busy` note names a game that is being played; one left by a killed process has to be
 deleted). The code is the page's: a game is `make_match`, played epoch by epoch as `train` plays.
-The artist of each game is kept beside FILE, for opinion.py.
+The artist of each game is kept beside FILE, in a folder that `load_generator` reads.
 
 `--table` prints all that is there; `--page` prints the table of the page, of the short games or of
 the long ones; `--fill` puts all three into the README files, after `<!-- table: NAME -->`. They
@@ -213,7 +213,8 @@ def main(path: Path, games: list[tuple[str, int]]) -> None:
             row, match = run(name, seed, judge)
             facts = {"settings": match.settings, "step": match.step}
             artist = facts | {"artist": match.artist.state_dict()}
-            torch.save(artist, place.with_name(f"{place.name}.pt"))
+            place.mkdir(exist_ok=True)
+            torch.save(artist, place / "generator.pt")
             shared.append(path, row)
             print(name, seed, *(f"{key} {value:.4g}" for key, value in row["artist"].items()))
         finally:

@@ -1,6 +1,6 @@
 """A second opinion: do the rankings hold by a judge that somebody else has trained?
 
-Usage: python tests/measure/opinion.py [ARTIST.pt ...] [--file FILE] [--table] [--fill]
+Usage: python tests/measure/opinion.py [FOLDER ...] [--file FILE] [--table] [--fill]
 
 The judge is the small classifier that the package digit-recognizer-py ships (PyPI, MIT licence):
 `pip install --no-deps digit-recognizer-py==0.1.0`. Only its weights are read; none of its code
@@ -78,10 +78,7 @@ def second_judge() -> Callable[[Tensor], dict[str, float]] | None:
 
 def draw(path: Path) -> Tensor:
     """Return as many drawings as there are test images, of the artist that is kept at `path`."""
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    artist = nb.make_match(**state["settings"]).artist
-    artist.load_state_dict(state["artist"])
-    return nb.sample(artist, len(shared.test_images), seed=0)
+    return nb.sample(nb.load_generator(path), len(shared.test_images), seed=0)
 
 
 def subjects(paths: list[Path], known: set) -> dict[tuple[str, int], Callable[[], Tensor]]:
@@ -92,7 +89,7 @@ def subjects(paths: list[Path], known: set) -> dict[tuple[str, int], Callable[[]
         found["real digits, slices", number] = partial(torch.clone, some)
     names = {name.replace(" ", "-"): name for name in ablation.GAMES}
     for path in paths:
-        stem, _, seed = path.stem.rpartition("-")
+        stem, _, seed = path.name.rpartition("-")
         name = names[stem.removeprefix("ablation-")]
         found[name, int(seed)] = partial(draw, path)
     return {key: images for key, images in found.items() if key not in known}
@@ -127,7 +124,7 @@ def table(rows: list[dict]) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("artists", nargs="*", type=Path, metavar="ARTIST.pt")
+    parser.add_argument("artists", nargs="*", type=Path, metavar="FOLDER")
     parser.add_argument("--file", type=Path, default=shared.MEASURE / "opinion.jsonl")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--fill", action="store_true", help="put the table into README files")
@@ -137,7 +134,9 @@ if __name__ == "__main__":
         second = second_judge()
         if not second:
             sys.exit(f"This needs `pip install --no-deps {PACKAGE}==0.1.0`.")
-        artists = options.artists or sorted(shared.MEASURE.glob("ablation-*.pt"))
+        artists = options.artists or sorted(
+            path.parent for path in shared.MEASURE.glob("ablation-*/generator.pt")
+        )
         main(options.file, artists, second)
     if options.fill:
         shared.fill({"opinion": table(shared.read(options.file))})

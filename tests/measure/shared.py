@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -45,9 +46,15 @@ def machine() -> str:
     return f"{name}, {threads} threads, device {nb.device}, torch {torch.__version__}"
 
 
+@cache
+def test_features(judge: nn.Module) -> Tensor:
+    """Return a judge's features of the test images, which don't change while a script runs."""
+    return judge[:-2](test_images)
+
+
 def distance(drawings: Tensor, judge: nn.Module) -> float:
     """Return the Fréchet distance of drawings, beside the test images."""
-    return nb.frechet_distance(judge[:-2](test_images), judge[:-2](drawings))
+    return nb.frechet_distance(test_features(judge), judge[:-2](drawings))
 
 
 def distance_evenly(artist: nn.Module, judge: nn.Module) -> float:
