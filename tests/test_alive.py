@@ -8,6 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import ROOT
 from torch import nn
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -254,16 +255,16 @@ def test_the_ring_finds_seven_clouds_in_four_of_five_seeds(visit):
     assert sum(clouds >= 7 for clouds in found) >= 4
 
 
-def test_the_controls_are_those_of_the_match_and_ten_turns_are_of_one_player(visit):
+def test_the_controls_are_those_of_the_match_and_a_hundred_turns_are_of_one_player(visit):
     frame = visit("ring")
     frame.get_by_label("D's rate").select_option("0.0001")
     frame.get_by_label("beta1").select_option("0.9")
     frame.get_by_label("saturating").check()
     assert frame.evaluate("[match.rateD, match.beta1, match.saturating]") == [0.0001, 0.9, True]
-    frame.click("text=10 turns of D")
-    frame.click("text=10 turns of D")
-    frame.click("text=10 turns of G")
-    assert frame.evaluate("[match.discriminator[0].steps, match.generator[0].steps]") == [20, 10]
+    frame.click("text=100 turns of D")
+    frame.click("text=100 turns of D")
+    frame.click("text=100 of G")
+    assert frame.evaluate("[match.discriminator[0].steps, match.generator[0].steps]") == [200, 100]
 
 
 def test_the_arrows_die_under_the_saturating_loss_when_d_wins(visit):
@@ -325,6 +326,18 @@ def test_showing_it_leaves_the_generator_as_it_was(nb):
     outputs(nb, nb.playground, artist)
     assert artist.training
     torch.testing.assert_close(artist.state_dict(), untouched.state_dict(), rtol=0, atol=0)
+
+
+def test_the_reference_run_is_alive_as_todays_page_shows_it(nb, pages):
+    folder = ROOT / "runs" / "reference"
+    playground = outputs(nb, nb.playground, nb.load_generator(folder))[-1]["text/html"]
+    alone, whole = (
+        re.sub("const data = .*", "", (folder / name).read_text(encoding="utf-8"))
+        for name in ("playground.html", "alive.html")  # numbers differ from machine to machine
+    )
+    assert alone == re.sub("const data = .*", "", playground)
+    for html in (*pages.values(), playground):
+        assert re.sub("const data = .*", "", html) in whole
 
 
 def test_a_convolutional_generator_is_refused_in_a_sentence(nb):

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
+import PIL.Image
 import pytest
 from conftest import NOTEBOOK, ROOT
 
@@ -108,6 +110,16 @@ def test_every_solution_runs_as_printed_and_shows_something(solutions, alone):
 def test_own_pictures_are_counted(alone):
     text = "".join("".join(output.get("text", "")) for output in alone.outputs["solution-8"])
     assert "16 pictures" in text
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int32", "float32"])
+def test_own_pictures_of_more_than_eight_bits_are_refused(solutions, tmp_path, kind):
+    (read,) = re.findall(r"^def read.*?(?=^\S)", solutions[8], re.M | re.S)
+    PIL.Image.fromarray(np.ones((4, 4), kind)).save(tmp_path / "deep.tif")
+    page = {"PIL": PIL}
+    exec(read, page)
+    with pytest.raises(ValueError, match="more than eight bits"):
+        page["read"](tmp_path / "deep.tif")
 
 
 def test_every_live_game_is_there_without_the_repository(alone):

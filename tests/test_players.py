@@ -223,7 +223,7 @@ def test_the_artist_is_an_average_with_a_short_memory_at_first(nb, tiny_match, l
     expected = state(match.artist)
     for real, labels in islice(loader, 9):
         nb.play_step(match, real_for(nb, match, real, labels))
-        now = getattr(match.generator, "artist", match.generator).state_dict()
+        now = getattr(match.generator, "drawer", match.generator).state_dict()
         share = max(0.7, 9 / (9 + match.step))  # 0.9, 0.82, 0.75, and then 0.7
         for name, value in expected.items():
             expected[name] = value.lerp(now[name], share) if value.is_floating_point() else value

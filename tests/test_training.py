@@ -181,7 +181,7 @@ def test_where_images_carry_labels_the_grids_show_their_pixels_only(nb, runs, fe
 
 def test_the_directory_is_told_first_and_then_a_line_an_epoch(run):
     assert run.printed[0] == os.path.relpath(run.directory)
-    lines = [line.split() for line in run.printed if "epoch" in line]
+    lines = [line.replace(":", "").split() for line in run.printed if "epoch" in line]
     assert len(lines) == 2
     for line, row in zip(lines, run.rows[1::2]):
         told = dict(zip(line[::2], line[1::2]))  # names may be shortened: d for loss/d

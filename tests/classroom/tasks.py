@@ -195,8 +195,8 @@ f"to {on_ring.discriminator(CENTRES).sigmoid().max():.2f}\"""",
     ),
     "judge-text": (
         '"rfffrrrfffrrrrff"  # r for real, f for fake',
-        '"".join("r" if place < 8 else "f" for place in order)',
-        "quiz-answer",
+        '"open the key below the pictures, and count"',
+        "",  # asked below the pictures, not above them
     ),
     "compare-text": (
         '"noise is farther; other people\'s digits at 0"',
@@ -204,8 +204,8 @@ f"to {on_ring.discriminator(CENTRES).sigmoid().max():.2f}\"""",
 "distances: "
 + ", ".join(f"{name} {row['frechet_distance']:.1f}" for name, row in table.items())""",
     ),
-    "table-answer": (
-        '"yes, since ..."',
+    "losses-text": (
+        '"better, since ..."',
         """\
 "from the first row to the last: "
 + ", ".join(
@@ -213,12 +213,18 @@ f"to {on_ring.discriminator(CENTRES).sigmoid().max():.2f}\"""",
     for name in ("loss/d", "loss/g", "distance")
 )""",
     ),
+    "changes-text": (
+        '"at once; never"',
+        """\
+"without the price, the left path; "
+f"with it, at the end theta is {theta:.2f} and psi {psi:.2f}\"""",
+    ),
     "recipes-text": (
         '"the average; the slope doubles"',
         """\
 "; ".join(
     f"{name}: distance {row['frechet_distance']:.1f}, slope {row['slope']:.2g}"
-    for name, row in changes.items()
+    for name, row in results.items()
 )""",
     ),
     "die-text": (
@@ -241,13 +247,8 @@ f"to {on_ring.discriminator(CENTRES).sigmoid().max():.2f}\"""",
 )""",
     ),
     "curves-answer": (
-        '"precision rises"',
-        """\
-"; ".join(
-    f"{name}: distance {row['frechet_distance']:.2f}, precision {row['precision']:.2f}, "
-    f"coverage {row['coverage']:.2f}"
-    for name, row in final.items()
-)""",
+        '"10, which is farther; 15"',
+        '"the table and the key above"',
     ),
     "copies-text": (
         '"the real ones"',
@@ -269,12 +270,6 @@ f"to {on_ring.discriminator(CENTRES).sigmoid().max():.2f}\"""",
         '"the 0 and the 1"',
         'f"least often right: {right.argmin()}; most often: {right.argmax()}"',
     ),
-    "failures-text": (
-        '"at once; never"',
-        """\
-"without the price, the left path; "
-f"with it, at the end theta is {theta:.2f} and psi {psi:.2f}\"""",
-    ),
     "ring-failures-text": (
         '"4, 4 and 4"',
         '"the numbers above the three maps"',
@@ -293,6 +288,7 @@ f"with it, at the end theta is {theta:.2f} and psi {psi:.2f}\"""",
 # Sentences that hold on the page only, as regular expressions, and what stands in their place.
 OTHER_WORDS = [
     (r" *\(Here (?:it is|they are) written\b[^)]*\)", ""),
+    (r" *\(Empty the bodies below to try it\.\)", ""),
     (r"differ from those here", "differ from your neighbour's"),
     (r"Two things are done in a faster way", "Two things can be done in a faster way"),
     (r"The check compares with your classifier's loss", "Both are your classifier's loss"),
@@ -301,7 +297,7 @@ OTHER_WORDS = [
 OTHER_CODE = [
     (r"Two rows of grey noise[^\"]*", "Sixteen squares in eval mode, and below in training mode."),
     (r"Sixteen fakes after ten turns of G:[^\"]*", "Sixteen fakes after ten turns of G."),
-    (r"The paths of both numbers:[^\"]*", "The paths of both numbers, without and with a price."),
+    (r"The paths of both numbers,[^\"]*", "The paths of both numbers, without and with a price."),
 ]
 NO_SOLUTIONS = [
     (r"; the answer is folded below(?: its output| it)?", "; your teacher has the answer"),

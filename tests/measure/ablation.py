@@ -1,7 +1,7 @@
 """What each ingredient of the default is worth: ten seeds of it, leave one out, add one in.
 
 Usage: python tests/measure/ablation.py [--rows NAME ...] [--seeds 0 1 2] [--threads 1]
-           [--file FILE] [--table] [--page short|long] [--fill]
+           [--file FILE] [--table] [--page short|long] [--worst] [--fill]
 
 Plays the games that FILE (ablation.jsonl in this folder) does not have yet, row by row, and
 appends a JSON object a game, so it can be stopped and goes on where it stopped; two at once share
@@ -9,6 +9,7 @@ the work (a `.busy` note names a game that is being played; one left by a killed
 deleted). The code is the page's: a game is `make_match`, played epoch by epoch as `train` plays.
 The artist of each game is kept beside FILE, in a folder that `load_generator` reads.
 
+`--worst` draws the best and the worst seed of the default into worst.png, from kept artists.
 `--table` prints all that is there; `--page` prints the table of the page, of the short games or of
 the long ones; `--fill` puts all three into the README files, after `<!-- table: NAME -->`. They
 play nothing.
@@ -43,6 +44,7 @@ GAMES = {  # epochs, recipe, changes; in the order of playing
     "beta1 0.5": (LONG, "mlp", {"beta1": 0.5}),
     "new fakes for G's turn": (LONG, "mlp", {"fresh_fakes": True}),
     RELATIVISTIC: (LONG, "mlp", {}),
+    "the recipe dcgan": (nb.RECIPES["dcgan"]["epochs"], "dcgan", {}),
 }
 # What a row shows: a game, and whether of its artist, an average, or of the generator beside it.
 ROWS = {name: (name, "artist") for name in GAMES} | {
@@ -189,6 +191,18 @@ def page_rows(rows: list[dict], which: str) -> str:
     return shared.markdown(f"{epochs} epochs", table)
 
 
+def show_worst(rows: list[dict], path: Path) -> None:
+    """Write a picture: drawings of the default's best and, below a line, of its worst seed."""
+    seeds = [row for row in rows if row["name"] == "the default"]
+    seeds.sort(key=lambda row: row["artist"]["frechet_distance"])
+    sheets = []
+    for row in (seeds[0], seeds[-1]):
+        artist = nb.load_generator(folder_of(path, "the default", row["seed"]))
+        sheets.append(nb.grid(nb.sample(artist, 48, seed=0)))
+        print("seed", row["seed"], row["artist"]["frechet_distance"])
+    nb.save_image(torch.cat([sheets[0], torch.ones(3, 12, sheets[0].shape[2]), sheets[1]], 1), path)
+
+
 def order(names: list[str], seeds: list[int] | None) -> list[tuple[str, int]]:
     """Return the games in the order of playing: row by row, the default's last seven in the end."""
     games = [(name, seed) for name in names for seed in (seeds or (0, 1, 2))]
@@ -197,13 +211,18 @@ def order(names: list[str], seeds: list[int] | None) -> list[tuple[str, int]]:
     return games
 
 
+def folder_of(path: Path, name: str, seed: int) -> Path:
+    """Return where the artist of a game is kept, beside a file."""
+    return path.with_name(f"ablation-{name.replace(' ', '-')}-{seed}")
+
+
 def main(path: Path, games: list[tuple[str, int]]) -> None:
     """Play the games that the file lacks and nobody plays; append a row each."""
     judge = shared.load_judge()
     for name, seed in games:
         if any((row["name"], row["seed"]) == (name, seed) for row in shared.read(path)):
             continue
-        place = path.with_name(f"{path.stem}-{name.replace(' ', '-')}-{seed}")
+        place = folder_of(path, name, seed)
         note = place.with_name(f"{place.name}.busy")
         try:
             note.touch(exist_ok=False)  # so that another one at work leaves it alone
@@ -230,13 +249,16 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true", help="print all that is there")
     parser.add_argument("--page", choices=PAGE, help="print a table of the page")
+    parser.add_argument("--worst", action="store_true", help="draw the default's worst seed")
     parser.add_argument("--fill", action="store_true", help="put the tables into README files")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    if not (options.table or options.page or options.fill):
+    if not (options.table or options.page or options.worst or options.fill):
         main(options.file, order(options.rows, options.seeds))
     rows = shared.read(options.file)
-    if options.page:
+    if options.worst:
+        show_worst(rows, options.file.with_name("worst.png"))
+    elif options.page:
         print(page_rows(rows, options.page))
     elif options.fill:
         tables = {which: page_rows(rows, which) for which in PAGE}

@@ -66,11 +66,12 @@ def html_of(function, *arguments) -> str:
 
 
 def write_alive(path: Path, images: Tensor, generator: nn.Module) -> None:
-    """Write digits, ring and playground in one file, for a double-click."""
+    """Write digits, ring and playground in one file, for a double-click, and the last apart."""
     digits, ring = html_of(nb.live_digits, images), html_of(nb.ring)
     playground = html_of(nb.playground, generator)
     parts = HEAD, DIGITS, digits, RING, ring, PLAYGROUND, playground, FOOT
-    Path(path).write_text("\n".join(parts), encoding="utf-8")
+    path.write_text("\n".join(parts), encoding="utf-8")
+    path.with_name("playground.html").write_text(playground, encoding="utf-8")
 
 
 @contextmanager

@@ -81,10 +81,10 @@ def write_events(directory: Path, folder: Path) -> None:
 
 
 def write_film(directory: Path, path: Path) -> None:
-    """Make a film of a run's grids, which stands still for a while at its end."""
+    """Make a film of a run's grids, which stands still at its end, and plays three times."""
     frames = [PIL.Image.open(png).convert("L") for png in sorted(directory.glob("samples/*.png"))]
     durations = [400] * (len(frames) - 1) + [3000]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=0)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, loop=2)
 
 
 def write_artist(directory: Path, folder: Path) -> None:
