@@ -287,11 +287,10 @@ f"with it, at the end theta is {theta:.2f} and psi {psi:.2f}\"""",
 
 # Sentences that hold on the page only, as regular expressions, and what stands in their place.
 OTHER_WORDS = [
-    (r" *\(Here (?:it is|they are) written\b[^)]*\)", ""),
-    (r" *\(Empty the bodies below to try it\.\)", ""),
+    (r",?(?: on paper, a line each,)? before you read on\b", ""),
+    (r" *\(To predict honestly, clear all outputs first\.\)", ""),
     (r"differ from those here", "differ from your neighbour's"),
-    (r"Two things are done in a faster way", "Two things can be done in a faster way"),
-    (r"The check compares with your classifier's loss", "Both are your classifier's loss"),
+    (r"The check compares with \*binary cross-entropy\*", "Both are *binary cross-entropy*"),
 ]
 # Descriptions of pictures that would answer the question above them: their code is seen first.
 OTHER_CODE = [

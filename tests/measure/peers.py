@@ -283,7 +283,7 @@ def readme_rows(rows: list[dict]) -> str:
     found = {}
     seeds = [r["artist"] for r in shared.read(ABLATION) if r["name"] == "the default"]
     if seeds:
-        found[f"the default, 13 epochs, two minutes ({len(seeds)} seeds)"] = seeds
+        found[f"the default, 13 epochs, three minutes ({len(seeds)} seeds)"] = seeds
     for name, title in PEERS.items():
         row = latest.get((name, AS_LONG))
         if row:
