@@ -326,6 +326,13 @@ def test_no_cell_shows_the_body_of_a_task_outside_its_solution(edition, bare, ke
     assert "The targets are swapped" not in code_of(edition)
 
 
+def test_the_imports_of_a_cell_stay_with_its_task():
+    source = "import math\n\n\ndef mine():\n    pass\n\n\ndef other():\n    pass"
+    task, rest = student.split(source, ["mine"])
+    assert task == "import math\n\n\ndef mine():\n    pass"
+    assert rest == "def other():\n    pass"
+
+
 def test_no_output_is_left(edition):
     code = [cell for cell in edition if cell["cell_type"] == "code"]
     assert not [c["id"] for c in code if c["outputs"] or c["execution_count"] is not None]

@@ -271,8 +271,8 @@ f"with it, at the end theta is {theta:.2f} and psi {psi:.2f}\"""",
         'f"least often right: {right.argmin()}; most often: {right.argmax()}"',
     ),
     "ring-failures-text": (
-        '"4, 4 and 4"',
-        '"the numbers above the three maps"',
+        '"4 and 4"',
+        '"the numbers above both maps"',
     ),
     "broken-text": (
         '"all of them"',

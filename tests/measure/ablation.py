@@ -192,7 +192,7 @@ def page_rows(rows: list[dict], which: str) -> str:
 
 
 def show_worst(rows: list[dict], path: Path) -> None:
-    """Write a picture: drawings of the default's best and, below a line, of its worst seed."""
+    """Write worst.png beside `path`: drawings of the default's best and, below, its worst seed."""
     seeds = [row for row in rows if row["name"] == "the default"]
     seeds.sort(key=lambda row: row["artist"]["frechet_distance"])
     sheets = []
@@ -200,7 +200,8 @@ def show_worst(rows: list[dict], path: Path) -> None:
         artist = nb.load_generator(folder_of(path, "the default", row["seed"]))
         sheets.append(nb.grid(nb.sample(artist, 48, seed=0)))
         print("seed", row["seed"], row["artist"]["frechet_distance"])
-    nb.save_image(torch.cat([sheets[0], torch.ones(3, 12, sheets[0].shape[2]), sheets[1]], 1), path)
+    sheets.insert(1, torch.ones(3, 12, sheets[0].shape[2]))  # a white line between them
+    nb.save_image(torch.cat(sheets, 1), path.with_name("worst.png"))
 
 
 def order(names: list[str], seeds: list[int] | None) -> list[tuple[str, int]]:
@@ -213,7 +214,7 @@ def order(names: list[str], seeds: list[int] | None) -> list[tuple[str, int]]:
 
 def folder_of(path: Path, name: str, seed: int) -> Path:
     """Return where the artist of a game is kept, beside a file."""
-    return path.with_name(f"ablation-{name.replace(' ', '-')}-{seed}")
+    return path.with_name(f"{path.stem}-{name.replace(' ', '-')}-{seed}")
 
 
 def main(path: Path, games: list[tuple[str, int]]) -> None:
@@ -257,7 +258,7 @@ if __name__ == "__main__":
         main(options.file, order(options.rows, options.seeds))
     rows = shared.read(options.file)
     if options.worst:
-        show_worst(rows, options.file.with_name("worst.png"))
+        show_worst(rows, options.file)
     elif options.page:
         print(page_rows(rows, options.page))
     elif options.fill:

@@ -137,13 +137,12 @@ def make(name: str, out: Path, work: Path, judge) -> None:
 
 def table(out: Path) -> str:
     """Return the figures of all recipes that are there; of those with more seeds, the means."""
-    rows, played = {}, shared.read(shared.MEASURE / "ablation.jsonl")
+    rows = {}
     for name in RECIPES:
         path = (out if name == "mlp" else out / name) / "figures.json"
         if path.exists():
             figures = json.loads(path.read_text())
-            of_seeds = [row["artist"] for row in played if row["name"] == SEEDS.get(name)]
-            of_seeds = of_seeds or [figures]
+            of_seeds = shared.artists(SEEDS.get(name)) or [figures]
             distances = [seed["frechet_distance"] for seed in of_seeds]
             rows[name] = {"epochs": figures["epochs"], "seconds": figures["seconds"]}
             rows[name] |= {"seeds": len(of_seeds), "distance ↓": shared.mean_of(distances)}

@@ -98,7 +98,7 @@ def subjects(paths: list[Path], known: set) -> dict[tuple[str, int], Callable[[]
 def main(path: Path, paths: list[Path], second: Callable[[Tensor], dict]) -> None:
     """Judge what the file lacks; append both judges' measures."""
     judge = shared.load_judge()
-    known = {(row["name"], row["seed"]) for row in shared.read(path) if "page" not in row}
+    known = {(row["name"], row["seed"]) for row in shared.read(path)}
     for (name, seed), get in subjects(paths, known).items():
         images = get()
         measures = nb.compare(images, judge, shared.test_images) | second(images)
@@ -110,8 +110,7 @@ def table(rows: list[dict]) -> str:
     """Return the means over the seeds, the second judge's beside the first's."""
     groups: dict[str, list[dict]] = {}
     for row in rows:
-        title = row["name"] + (", of the page before" if "page" in row else "")
-        groups.setdefault(title, []).append(row["measures"])
+        groups.setdefault(row["name"], []).append(row["measures"])
     table = {}
     for title, seeds in groups.items():
         table[title] = {"seeds": len(seeds)}

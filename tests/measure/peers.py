@@ -35,7 +35,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 AS_LONG, END = "after as many seconds", "in the end"
 GAMES = "mlp", "cs231n", "gan.py", "deeplearning.ai", "tensorflow-dcgan", "classic"
-ABLATION, OPINION = shared.MEASURE / "ablation.jsonl", shared.MEASURE / "opinion.jsonl"
+OPINION = shared.MEASURE / "opinion.jsonl"
 PEERS = {  # the README's
     "cs231n": "Stanford CS231n's assignment",
     "gan.py": "PyTorch-GAN's `gan.py`",
@@ -200,20 +200,15 @@ def batches(match: nb.Match, loader: DataLoader) -> Iterator[Tensor]:
 
 def default_seconds(path: Path) -> float:
     """Return the CPU seconds that the default needed on its way to the end, or else 140."""
-    rows = [row for row in new_rows(path) if row["name"] == "mlp" and row["moment"] == END]
+    rows = [row for row in shared.read(path) if row["name"] == "mlp" and row["moment"] == END]
     seconds = [row["seconds"] for row in rows]
     return sum(seconds) / len(seconds) if seconds else 0.1 if shared.REHEARSAL else 140.0
-
-
-def new_rows(path: Path) -> list[dict]:
-    """Return the rows that this page has played: those of the page before say so."""
-    return [row for row in shared.read(path) if "page" not in row]
 
 
 def play(name: str, seed: int, judge: nn.Module, options: argparse.Namespace) -> None:
     """Play a game to its end, or on from where it stopped; append its rows."""
     path, second = options.file, opinion.second_judge()
-    rows = [row for row in new_rows(path) if (row["name"], row["seed"]) == (name, seed)]
+    rows = [row for row in shared.read(path) if (row["name"], row["seed"]) == (name, seed)]
     moments = {row["moment"] for row in rows}
     as_long = name == "mlp" or AS_LONG in moments
     match, loader, seconds = make_match(name, seed), make_loader(name), 0.0
@@ -264,7 +259,6 @@ def table(rows: list[dict]) -> str:
     groups: dict[str, dict[int, dict]] = {}
     for row in rows:
         title = f"{row['name']} ({row['published_epochs']} epochs), {row['moment']}"
-        title += ", of the page before" if "page" in row else ""
         facts = {"epochs": row["epochs"], "seconds": row["seconds"]} | row["measures"]
         groups.setdefault(title, {})[row["seed"]] = facts
     keys = ("epochs", "seconds", "frechet_distance", "sure", "precision", "coverage", "rarest")
@@ -281,7 +275,7 @@ def readme_rows(rows: list[dict]) -> str:
     """Return the README's table: the default, three peers after as many seconds, real digits."""
     latest = {(row["name"], row["moment"]): row for row in rows if row["seed"] == 0}
     found = {}
-    seeds = [r["artist"] for r in shared.read(ABLATION) if r["name"] == "the default"]
+    seeds = shared.artists("the default")
     if seeds:
         found[f"the default, 13 epochs, three minutes ({len(seeds)} seeds)"] = seeds
     for name, title in PEERS.items():

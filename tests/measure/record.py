@@ -83,9 +83,9 @@ def table(rows: list[dict]) -> str:
     """Return a row a game, target and machine: the medians over the seeds."""
     groups: dict[tuple, dict] = {}
     for row in rows:
-        name = row["name"] + (", of the page before" if "page" in row else "")
         for target, found in row["reached"].items():
-            groups.setdefault((name, float(target), row["machine"]), {})[row["seed"]] = found
+            key = row["name"], float(target), row["machine"]
+            groups.setdefault(key, {})[row["seed"]] = found
     result = {}
     for (name, target, machine), seeds in sorted(groups.items()):
         line = {"machine": machine, "seeds": len(seeds)}
@@ -103,7 +103,7 @@ def main(options: argparse.Namespace) -> None:
     judge, wanted = shared.load_judge(), {f"{target:g}" for target in options.target}
     here = {"name": options.name, "machine": shared.machine()}
     for seed in options.seeds:
-        rows = [row for row in peers.new_rows(options.file) if here.items() <= row.items()]
+        rows = [row for row in shared.read(options.file) if here.items() <= row.items()]
         rows = [row for row in rows if wanted <= row["reached"].keys()]
         lost = sum(not any(row["reached"].values()) for row in rows)
         if lost >= 3 or any(row["seed"] == seed for row in rows):

@@ -59,7 +59,7 @@ def distance(drawings: Tensor, judge: nn.Module) -> float:
 
 def distance_evenly(artist: nn.Module, judge: nn.Module) -> float:
     """Return the distance of drawings of which each digit comes as often as among the test digits,
-    or as often as it comes at all; chosen as the page chooses them, by the judge.
+    or as often as it comes at all; chosen by the judge.
     """
     pool = nb.sample(artist, 3 * len(test_images), seed=1)
     digits = torch.cat([judge(some).argmax(1) for some in pool.split(10_000)])
@@ -70,6 +70,11 @@ def distance_evenly(artist: nn.Module, judge: nn.Module) -> float:
 def read(path: Path) -> list[dict]:
     """Return the rows of a file of JSON lines; none if there is no file."""
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def artists(name: str | None) -> list[dict]:
+    """Return the measures of the artists of a game of ablation.jsonl, a dict a seed."""
+    return [row["artist"] for row in read(MEASURE / "ablation.jsonl") if row["name"] == name]
 
 
 def append(path: Path, row: dict) -> None:
